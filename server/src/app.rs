@@ -110,7 +110,8 @@ pub struct ServeOptions {
 /// Runs a server until `shutdown`, then drains it: no new leases, streams are told, what is acked is durable.
 ///
 /// # Errors
-/// When it cannot start, or has lost access records at its end. But for the management listener, nothing listens before everything else is ready.
+/// When it cannot start, or has lost access records at its end. But for the management listener, nothing listens before
+/// everything else is ready.
 pub async fn serve(
     config: Config,
     options: ServeOptions,
@@ -219,8 +220,8 @@ async fn begin_draining(
     drained_at
 }
 
-/// Keeps access records going. While there is no place for another, nobody is sent here; and where deliveries are recorded, nothing
-/// is leased.
+/// Keeps access records going. While there is no place for another, nobody is sent here; and where deliveries are
+/// recorded, nothing is leased.
 async fn record(observer: Arc<Observer>, shards: Shards) {
     let pausing = async {
         let (mut blocked, mut paused) = (observer.access.blocked(), false);

@@ -36,8 +36,8 @@ pub(crate) struct Body {
 #[error("a message body cannot be read: {0}")]
 pub(crate) struct BodyError(String);
 
-/// Reads bodies of one subscription, in the order asked: as many as the amount allows of those in memory and of the others, up
-/// to the first that cannot be read, and one at least. `None` for one that is gone (purged or deleted).
+/// Reads bodies of one subscription, in the order asked: as many as the amount allows of those in memory and of the
+/// others, up to the first that cannot be read, and one at least. `None` for one that is gone (purged or deleted).
 ///
 /// # Errors
 /// When the first of them cannot be read.
@@ -92,7 +92,8 @@ fn within(sizes: impl Iterator<Item = usize>, amount: Amount) -> usize {
     sizes.take_while(more).count()
 }
 
-/// From the store, off the network's threads. If they cannot be read together, those before the first that cannot be read alone.
+/// From the store, off the network's threads. If they cannot be read together, those before the first that cannot be
+/// read alone.
 async fn read_stored(
     store: &Arc<Store>,
     at: SubscriptionRef,

@@ -2,12 +2,12 @@
 //!
 //! A wall clock that jumps must neither expire a year of messages nor stop time. So stamps follow the monotonic clock
 //! and take up at most one hundredth of what has passed of the difference to the wall clock. A wall clock more than
-//! seven days ahead at start is not believed until an operator says so: stamps go on from the last one and nothing expires. Else
-//! the time without a server is what the wall clock says has passed since the last stamp, so that one that was set while the server
-//! ran ends no lease early at the next start.
+//! seven days ahead at start is not believed until an operator says so: stamps go on from the last one and nothing
+//! expires. Else the time without a server is what the wall clock says has passed since the last stamp, so that one
+//! that was set while the server ran ends no lease early at the next start.
 //!
-//! What is due goes by stamps; what is told goes by the wall clock, which may be set right at any time. [`Now`] says what a stamp
-//! is on the wall clock.
+//! What is due goes by stamps; what is told goes by the wall clock, which may be set right at any time. [`Now`] says
+//! what a stamp is on the wall clock.
 
 mod alarm;
 

@@ -23,7 +23,8 @@ pub(crate) struct PlainContent {
     pub(crate) payload: Bytes,
 }
 
-/// The bytes of an unencrypted content that stand before its payload. The payload's own bytes follow them and are not copied.
+/// The bytes of an unencrypted content that stand before its payload. The payload's own bytes follow them and are not
+/// copied.
 pub(crate) fn encode_head(attributes: HashMap<String, String>, payload: &Bytes) -> Bytes {
     let before = Content { attributes: attributes.into_iter().collect(), ..Content::default() };
     let mut head = Vec::with_capacity(before.encoded_len() + PAYLOAD_KEY_BYTES);

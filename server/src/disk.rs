@@ -1,7 +1,8 @@
 //! Room on the disk: publishes are refused before it is full, so that consuming, which needs a little, goes on.
 //!
-//! Others may fill the disk all the same. So a file beside the data, the ballast, holds room that nothing else can take:
-//! it is given up when there is next to none left, and whenever the server starts, since to open the store takes some.
+//! Others may fill the disk all the same. So a file beside the data, the ballast, holds room that nothing else can
+//! take: it is given up when there is next to none left, and whenever the server starts, since to open the store takes
+//! some.
 
 use std::{
     fs::{self, OpenOptions},

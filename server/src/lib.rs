@@ -3,9 +3,10 @@
 //! Before the first, and beside all of them, [`observe`]: what operators see, and [`out`]: what the process writes for
 //! people.
 //!
-//! In the order of that way: [`door`] (TLS), [`identity`] (who), [`policy`] (may they), [`quota`] (how much), [`rpc`] (what),
-//! [`log`] (durable and in order), the engine (a crate of its own: what becomes of it), [`store`] (kept), `shard` (the
-//! threads that carry a command through the last three, with `fair_gate` before them, which tenants pass fairly), and `dispatch` (who gets what). `app` builds them; `store_check` looks into the folder of a server that is
+//! In the order of that way: [`door`] (TLS), [`identity`] (who), [`policy`] (may they), [`quota`] (how much), [`rpc`]
+//! (what), [`log`] (durable and in order), the engine (a crate of its own: what becomes of it), [`store`] (kept),
+//! `shard` (the threads that carry a command through the last three, with `fair_gate` before them, which tenants pass
+//! fairly), and `dispatch` (who gets what). `app` builds them; `store_check` looks into the folder of a server that is
 //! stopped, and `set_aside` changes it when an entry of its log halts a shard.
 
 // They panic when stdout or stderr is gone, and wait while nobody reads it.

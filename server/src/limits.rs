@@ -45,8 +45,8 @@ pub const RELOAD_PATIENCE: Duration = Duration::from_secs(2);
 /// Publishes are refused with less room than this, unless configured: what leases, settlements and the store's own work
 /// need meanwhile.
 pub const DEFAULT_MIN_FREE_DISK_BYTES: u64 = 256 << 20;
-/// `server.min_free_disk_bytes`. Not less than the store's write buffers, which a flush writes out at once (88 MiB), the
-/// log's next segment (64 MiB), and the publishes that are on their way (64 MiB), together.
+/// `server.min_free_disk_bytes`. Not less than the store's write buffers, which a flush writes out at once (88 MiB),
+/// the log's next segment (64 MiB), and the publishes that are on their way (64 MiB), together.
 pub const MIN_FREE_DISK_BYTES: RangeInclusive<u64> = 256 << 20..=1 << 50;
 /// The room is looked at again when this part of it has been published.
 pub const CHECK_PART: u64 = 32;
@@ -85,26 +85,26 @@ pub const HANDSHAKE_DEADLINE: Duration = Duration::from_secs(5);
 pub const HANG_UP_DEADLINE: Duration = Duration::from_secs(1);
 /// After a refused handshake: how much of what the client still sends is read, and dropped.
 pub const HANG_UP_BYTES: u64 = 64 << 10;
-/// Handshakes at once: they are the costly part of a connection that nobody has vouched for yet. A handshake begins when all of the
-/// client's first message has come; until then it takes no turn.
+/// Handshakes at once: they are the costly part of a connection that nobody has vouched for yet. A handshake begins
+/// when all of the client's first message has come; until then it takes no turn.
 pub const MAX_HANDSHAKES: usize = 256;
-/// Handshakes at once from one address (IPv6: one /64), so that one host cannot keep all others out. When all turns are taken, the
-/// host that has most of them loses its oldest to one that has fewer: that connection is closed.
+/// Handshakes at once from one address (IPv6: one /64), so that one host cannot keep all others out. When all turns are
+/// taken, the host that has most of them loses its oldest to one that has fewer: that connection is closed.
 pub const MAX_HANDSHAKES_PER_SOURCE: usize = 64;
-/// The part of all connections that may be strangers': those of which no call has brought a good token yet. Of that share one host
-/// may have four eighths, an IPv4 /24 or an IPv6 /56 five, an IPv6 /48 six. One more is closed as soon as it is accepted, or in its
-/// place the oldest that has said nothing, or the oldest of the host that has most.
+/// The part of all connections that may be strangers': those of which no call has brought a good token yet. Of that
+/// share one host may have four eighths, an IPv4 /24 or an IPv6 /56 five, an IPv6 /48 six. One more is closed as soon
+/// as it is accepted, or in its place the oldest that has said nothing, or the oldest of the host that has most.
 pub const STRANGERS_PART: usize = 4;
-/// A connection that has shown its certificate, and for so long no good token, gives way to a newcomer of its own host when that has
-/// all it may have. A caller's first call comes within a round trip of its handshake.
+/// A connection that has shown its certificate, and for so long no good token, gives way to a newcomer of its own host
+/// when that has all it may have. A caller's first call comes within a round trip of its handshake.
 pub const STRANGER_PATIENCE: Duration = Duration::from_secs(1);
 /// Connections at once unless configured, handshakes included; one more is closed as soon as it is accepted.
 pub const DEFAULT_MAX_CONNECTIONS: usize = 16_384;
 /// `server.max_connections`.
 pub const CONNECTIONS: RangeInclusive<u64> = 16..=1 << 20;
-/// `tenant.max_connections`: connections of which a call has brought a good token. Unless set, three quarters of the server's, so
-/// that no tenant can use up the node's. The first call with a good token of one more is refused with `LIMIT_REACHED`, and the
-/// connection is closed.
+/// `tenant.max_connections`: connections of which a call has brought a good token. Unless set, three quarters of the
+/// server's, so that no tenant can use up the node's. The first call with a good token of one more is refused with
+/// `LIMIT_REACHED`, and the connection is closed.
 pub const TENANT_CONNECTIONS: RangeInclusive<u64> = 1..=1 << 20;
 /// How long the calls of such a connection may take to end.
 pub const TENANT_FULL_GRACE: Duration = Duration::from_secs(2);
@@ -118,39 +118,41 @@ pub const RESERVED_FILES: u64 = 704;
 pub const DEFAULT_CONNECTION_AGE: Duration = Duration::from_secs(3600);
 /// `server.max_connection_age_seconds`.
 pub const CONNECTION_AGE_SECONDS: RangeInclusive<u64> = 1..=7 * 24 * 3600;
-/// How long calls may go on, on a connection that has reached its age, while they make progress; streams are told to move at
-/// once. Enough for the largest request or answer over a link of 64 kbit/s.
+/// How long calls may go on, on a connection that has reached its age, while they make progress; streams are told to
+/// move at once. Enough for the largest request or answer over a link of 64 kbit/s.
 pub const CONNECTION_AGE_GRACE: Duration = Duration::from_secs(600);
-/// Calls make progress while at least [`LEAST_PROGRESS_BYTES`] pass in each such interval. Longer than a call may wait before
-/// it is answered ([`MAX_WAIT_MS`]).
+/// Calls make progress while at least [`LEAST_PROGRESS_BYTES`] pass in each such interval. Longer than a call may wait
+/// before it is answered ([`MAX_WAIT_MS`]).
 pub const PROGRESS_INTERVAL: Duration = Duration::from_secs(30);
 /// See [`PROGRESS_INTERVAL`]: more than pings and their answers take.
 pub const LEAST_PROGRESS_BYTES: u64 = 1 << 10;
 /// How long calls may go on, on a connection that is closed for its calls that failed to authenticate.
 pub const AUTH_FAILURES_GRACE: Duration = Duration::from_secs(30);
-/// After the last call of a connection that was asked to leave: how long its client may take to read what is on its way, and
-/// to close its side. Most close at once.
+/// After the last call of a connection that was asked to leave: how long its client may take to read what is on its
+/// way, and to close its side. Most close at once.
 pub const DRAIN_CLOSE_DEADLINE: Duration = Duration::from_secs(600);
 /// The same when the server stops, or has other reasons to close the connection.
 pub const CLOSE_DEADLINE: Duration = Duration::from_secs(5);
-/// A connection whose calls have failed to authenticate so often in a row, without a good token among them, is closed. Its further
-/// calls are refused with `LIMIT_REACHED` before their token is looked at.
+/// A connection whose calls have failed to authenticate so often in a row, without a good token among them, is closed.
+/// Its further calls are refused with `LIMIT_REACHED` before their token is looked at.
 pub const MAX_AUTH_FAILURES: u32 = 32;
-/// Calls of such a connection after which it is closed at once: as many as may have been under way when its client was told.
+/// Calls of such a connection after which it is closed at once: as many as may have been under way when its client was
+/// told.
 pub const MAX_THROTTLED_CALLS: u32 = MAX_STREAMS_PER_CONNECTION;
 /// When such a call may be tried again, on another connection.
 pub const THROTTLED_CONNECTION_RETRY: Duration = Duration::from_secs(1);
-/// Tokens that were not good, of all connections with one certificate, before none is checked that was not checked before: such
-/// calls are refused with `LIMIT_REACHED`, and told when to try again.
+/// Tokens that were not good, of all connections with one certificate, before none is checked that was not checked
+/// before: such calls are refused with `LIMIT_REACHED`, and told when to try again.
 pub const MAX_CERTIFICATE_FAILURES: u32 = 256;
 /// How long it takes until a certificate may fail so often again; meanwhile a part of it.
 pub const CERTIFICATE_FAILURES_WINDOW: Duration = Duration::from_secs(60);
-/// A connection on which a token was good has one verified so often though its certificate has failed too often: its next one.
+/// A connection on which a token was good has one verified so often though its certificate has failed too often: its
+/// next one.
 pub const THROTTLED_RENEWAL_INTERVAL: Duration = Duration::from_secs(10);
 /// Certificates whose failures are remembered, in each of two generations.
 pub const FAILED_CERTIFICATES_GENERATION: usize = 4_096;
-/// From the end of the handshake to the first call with a good token. Until then calls that need none, such as Health, are
-/// answered; then the client is asked to open another connection.
+/// From the end of the handshake to the first call with a good token. Until then calls that need none, such as Health,
+/// are answered; then the client is asked to open another connection.
 pub const FIRST_RPC_DEADLINE: Duration = Duration::from_secs(10);
 /// How long such a connection may take to end the calls that are under way.
 pub const FIRST_RPC_GRACE: Duration = Duration::from_secs(2);
@@ -176,8 +178,8 @@ pub const STREAM_WINDOW_BYTES: u32 = 2 << 20;
 pub const LEAST_STREAM_WINDOW_BYTES: u32 = 128 << 10;
 /// HTTP/2 receive window of one connection: four streams at full speed.
 pub const CONNECTION_WINDOW_BYTES: u32 = 8 << 20;
-/// Frames of the largest size that a connection's window holds: large ones are written and read with fewer system calls,
-/// and one is held in memory until it is whole.
+/// Frames of the largest size that a connection's window holds: large ones are written and read with fewer system
+/// calls, and one is held in memory until it is whole.
 pub const FRAMES_OF_WINDOW: u32 = 32;
 /// What stands before the data of an HTTP/2 frame.
 pub const H2_FRAME_HEAD_BYTES: u32 = 9;
@@ -188,9 +190,9 @@ pub const LEAST_UNSENT_BYTES: usize = 64 << 10;
 /// Receive windows of that size together; beyond, each new connection gets its share of this and no more, so that what
 /// clients may send unasked does not grow with their number.
 pub const WINDOWS_BYTES: u64 = 128 << 20;
-/// What a control frame of HTTP/2 (PING, SETTINGS, WINDOW_UPDATE, PRIORITY, a reset, an empty frame of data, one that nobody
-/// knows) must be worth in bytes that move in either direction. More of them than that, and than the allowance: the connection
-/// is closed.
+/// What a control frame of HTTP/2 (PING, SETTINGS, WINDOW_UPDATE, PRIORITY, a reset, an empty frame of data, one that
+/// nobody knows) must be worth in bytes that move in either direction. More of them than that, and than the allowance:
+/// the connection is closed.
 pub const CONTROL_FRAME_BYTES: i64 = 100;
 /// The same of a frame of data, which brings its own.
 pub const DATA_FRAME_BYTES: i64 = 16;
@@ -200,12 +202,12 @@ pub const CONTROL_FRAMES_ALLOWED: i64 = 4_096;
 pub const CONTROL_FRAMES_PER_SECOND: i64 = 256;
 /// How many control frames data can pay for before they come.
 pub const CONTROL_FRAMES_SAVED: i64 = 20_000;
-/// Frames with less data than this are counted until their call takes them: the library holds each with 300 bytes of its own.
-/// While as many of them wait as the connection's window holds KiB, no more is read from it.
+/// Frames with less data than this are counted until their call takes them: the library holds each with 300 bytes of
+/// its own. While as many of them wait as the connection's window holds KiB, no more is read from it.
 pub const SMALL_DATA_BYTES: usize = 1 << 10;
-/// How long a connection is not read, while nothing that waits is taken, before the library decides alone how much it holds: it
-/// ends the connection when there are twice as many. Less than [`KEEPALIVE_INTERVAL`], so that a stall is not taken for a peer
-/// that is gone.
+/// How long a connection is not read, while nothing that waits is taken, before the library decides alone how much it
+/// holds: it ends the connection when there are twice as many. Less than [`KEEPALIVE_INTERVAL`], so that a stall is not
+/// taken for a peer that is gone.
 pub const UNTAKEN_PATIENCE: Duration = Duration::from_secs(15);
 /// Streams (calls) at once on one connection.
 pub const MAX_STREAMS_PER_CONNECTION: u32 = 200;
@@ -261,9 +263,9 @@ const _: () = assert!(DEFAULT_TOKEN_LIFETIME.as_secs() <= MAX_TOKEN_LIFETIME.as_
 
 /// The management listener's port unless configured: the one that Prometheus exporters of OpenTelemetry use.
 pub const DEFAULT_MANAGEMENT_PORT: u16 = 9464;
-/// Connections to the management listener at once, beside those from the host itself: probes, and a scraper or two. One host may
-/// have an eighth, an IPv4 /24 or an IPv6 /56 a quarter, an IPv6 /48 a half. For one more, the oldest that has not sent its request
-/// is closed, of the host that has most; then the oldest that asks for more than a probe does.
+/// Connections to the management listener at once, beside those from the host itself: probes, and a scraper or two. One
+/// host may have an eighth, an IPv4 /24 or an IPv6 /56 a quarter, an IPv6 /48 a half. For one more, the oldest that has
+/// not sent its request is closed, of the host that has most; then the oldest that asks for more than a probe does.
 pub const MAX_MANAGEMENT_CONNECTIONS: usize = 64;
 /// The same from the host itself.
 pub const MAX_LOCAL_MANAGEMENT_CONNECTIONS: usize = 32;
@@ -277,7 +279,8 @@ pub const MANAGEMENT_DEADLINE: Duration = Duration::from_secs(10);
 pub const MAX_MANAGEMENT_HEADERS: usize = 64;
 /// Bytes of the head of a request to the management listener; the least that the HTTP library takes.
 pub const MAX_MANAGEMENT_HEADER_BYTES: usize = 8 << 10;
-/// Access records that wait to be written, and places taken for those that are to come; beyond, nothing is done that is recorded.
+/// Access records that wait to be written, and places taken for those that are to come; beyond, nothing is done that is
+/// recorded.
 pub const MAX_ACCESS_RECORDS_WAITING: usize = 4_096;
 /// How long a change waits for a place among them before it is refused, and a lease before it is given back.
 pub const ACCESS_PATIENCE: Duration = Duration::from_secs(2);
@@ -302,14 +305,14 @@ pub const MAX_PUBLISH_MESSAGES: usize = engine::MAX_PUBLISH_ENTRIES;
 pub const MAX_FRAME_BYTES: usize = 4 << 20;
 /// Bytes of a request to the health service, which asks for no token.
 pub const MAX_HEALTH_BYTES: usize = 16 << 10;
-/// Elements of one request: messages, attributes, settlements, tokens, ids, and what contains them. They are counted before
-/// they are decoded; more are refused with `BATCH_INVALID`. A whole batch of messages with all their attributes has so many,
-/// and some more, so that a batch that is a little too large is still refused alone.
+/// Elements of one request: messages, attributes, settlements, tokens, ids, and what contains them. They are counted
+/// before they are decoded; more are refused with `BATCH_INVALID`. A whole batch of messages with all their attributes
+/// has so many, and some more, so that a batch that is a little too large is still refused alone.
 pub const MAX_ELEMENTS: usize = MAX_PUBLISH_MESSAGES * (MAX_ATTRIBUTES + 1) + 4_096;
 /// What an element of a request costs in memory, about, beside its bytes.
 pub const ELEMENT_BYTES: usize = 128;
-/// Bytes of requests that are not handled yet, and of answers that are not sent yet, of the whole server. Beyond, publishes
-/// and reads wait up to [`CAPACITY_TIMEOUT`] and are refused with `SERVER_OVERLOADED`, and settlements wait.
+/// Bytes of requests that are not handled yet, and of answers that are not sent yet, of the whole server. Beyond,
+/// publishes and reads wait up to [`CAPACITY_TIMEOUT`] and are refused with `SERVER_OVERLOADED`, and settlements wait.
 pub const MAX_HELD_BYTES: u64 = 128 << 20;
 /// The same of one tenant.
 pub const MAX_HELD_BYTES_PER_TENANT: u64 = 64 << 20;
@@ -320,18 +323,18 @@ pub const LEAST_HELD_BYTES_PER_TENANT: u64 =
 pub const MAX_HELD_BYTES_PER_CONNECTION: u64 = 32 << 20;
 /// The same of requests that need no token, of the server.
 pub const MAX_TOKENLESS_BYTES: u64 = 8 << 20;
-/// The same of those with certificates of one tenant. A connection may hold a quarter of it, and those of a tenant may whatever
-/// others do.
+/// The same of those with certificates of one tenant. A connection may hold a quarter of it, and those of a tenant may
+/// whatever others do.
 pub const MAX_TOKENLESS_BYTES_PER_TENANT: u64 = 1 << 20;
 /// A connection that holds less may always settle: as much as a few whole batches of settlements take.
 pub const LEAST_HELD_BYTES_TO_SETTLE: u64 = 512 << 10;
 /// An answer that is no larger may wait for its client to read it, whatever others hold.
 pub const LITTLE_ANSWER_BYTES: u64 = UNREAD_ANSWER_BYTES / 8;
-/// A payload may be a piece of its request, and keep all of that in memory, if the request is at least so large: not much smaller
-/// than the buffers that it is read into.
+/// A payload may be a piece of its request, and keep all of that in memory, if the request is at least so large: not
+/// much smaller than the buffers that it is read into.
 pub const SLICED_REQUEST_BYTES: usize = 8 << 10;
-/// Bytes of such requests that are kept; beyond, payloads are copied. More than the bodies that are kept for consumers (64 MiB) and
-/// the publishes on their way take together when requests are consumed in their order.
+/// Bytes of such requests that are kept; beyond, payloads are copied. More than the bodies that are kept for consumers
+/// (64 MiB) and the publishes on their way take together when requests are consumed in their order.
 pub const RETAINED_REQUEST_BYTES: u64 = 160 << 20;
 /// How long a request that may be refused waits for room.
 pub const CAPACITY_TIMEOUT: Duration = Duration::from_secs(2);
@@ -346,9 +349,9 @@ pub const BODY_IDLE: Duration = Duration::from_secs(10);
 pub const BODY_DEADLINE: Duration = Duration::from_secs(30);
 /// See [`BODY_DEADLINE`].
 pub const LEAST_BODY_BYTES_PER_SECOND: u64 = 64 << 10;
-/// Bytes of answers of one stream that may wait for its client; beyond, nothing more is read of it, and if the network takes
-/// none of them for [`UNREAD_PATIENCE`], it is ended. The same goes for the rest of a unary call's answer. Deliveries are not
-/// meant: they may be unread to their lease's end.
+/// Bytes of answers of one stream that may wait for its client; beyond, nothing more is read of it, and if the network
+/// takes none of them for [`UNREAD_PATIENCE`], it is ended. The same goes for the rest of a unary call's answer.
+/// Deliveries are not meant: they may be unread to their lease's end.
 pub const UNREAD_ANSWER_BYTES: u64 = 128 << 10;
 /// See [`UNREAD_ANSWER_BYTES`].
 pub const UNREAD_PATIENCE: Duration = Duration::from_secs(30);
@@ -370,11 +373,11 @@ pub const MAX_CREDIT_MESSAGES: u32 = 100_000;
 pub const MAX_CREDIT_BYTES: u64 = 1 << 30;
 /// How long a Receive may wait.
 pub const MAX_WAIT_MS: u64 = 20_000;
-/// How long a client of a consume stream that has ended its side may be heard to cancel after all, before its leases are
-/// released. Clients that cancel may end their side first and reset the stream with their next packet: Node's do.
+/// How long a client of a consume stream that has ended its side may be heard to cancel after all, before its leases
+/// are released. Clients that cancel may end their side first and reset the stream with their next packet: Node's do.
 pub const CANCEL_GRACE: Duration = Duration::from_millis(250);
-/// Before its caller's deadline, a Receive leases nothing for so long: an answer on its way takes time, and a caller that has
-/// given up does not read it.
+/// Before its caller's deadline, a Receive leases nothing for so long: an answer on its way takes time, and a caller
+/// that has given up does not read it.
 pub const LEASELESS_END: Duration = Duration::from_millis(100);
 /// How long a Receive that does not wait gives a grant that is on its way to the disk.
 pub const GRANT_PATIENCE_MS: u64 = 1_000;
@@ -395,19 +398,21 @@ pub const BODY_CACHE_BYTES: usize = 64 << 20;
 
 const _: () = assert!(engine::MAX_MAX_MESSAGE_BYTES as usize <= MAX_PUBLISH_BYTES);
 
-/// Bytes of publishes that may be on their way to the disk while one tenant publishes: enough to keep the disk busy. Who comes beyond
-/// them waits, and is not refused.
+/// Bytes of publishes that may be on their way to the disk while one tenant publishes: enough to keep the disk busy.
+/// Who comes beyond them waits, and is not refused.
 pub const PUBLISH_BYTES_ALONE: usize = 16 << 20;
-/// Bytes of the same while several tenants publish, of all of them: everybody's next batch waits as long as the disk takes for them.
+/// Bytes of the same while several tenants publish, of all of them: everybody's next batch waits as long as the disk
+/// takes for them.
 pub const PUBLISH_BYTES_SHARED: usize = 4 << 20;
 /// Bytes of the same that every tenant may have, whatever others have: who publishes little does not wait.
 pub const PUBLISH_BYTES_OF_EACH: usize = 1 << 20;
 /// What all tenants may have of them together in any case.
 pub const PUBLISH_BYTES_OF_ALL: usize = 56 << 20;
-/// While several tenants publish, the next batch beyond what each may have waits so many times as long as the last one took.
+/// While several tenants publish, the next batch beyond what each may have waits so many times as long as the last one
+/// took.
 pub const PUBLISH_PAUSES: u32 = 5;
 /// What a message counts for there besides its own bytes: what it is to apply it.
 pub const PUBLISH_MESSAGE_BYTES: usize = 128;
-/// Calls in a second that can be allowed a tenant; unless set, there is no limit. One call more is refused with LIMIT_REACHED and
-/// RetryInfo; settlements and extensions are counted and never refused.
+/// Calls in a second that can be allowed a tenant; unless set, there is no limit. One call more is refused with
+/// LIMIT_REACHED and RetryInfo; settlements and extensions are counted and never refused.
 pub const MAX_TENANT_CALLS_PER_SECOND: u64 = 1_000_000;

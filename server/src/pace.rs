@@ -1,5 +1,6 @@
-//! Work of which so many pieces are done in one pass of the scheduler. A source_slots of tasks that are all ready stands in the scheduler's
-//! line before everybody else's; here the source_slots waits outside it, and others' tasks find a short line.
+//! Work of which so many pieces are done in one pass of the scheduler. A source_slots of tasks that are all ready
+//! stands in the scheduler's line before everybody else's; here the source_slots waits outside it, and others' tasks
+//! find a short line.
 
 use std::{
     future::Future,
@@ -51,8 +52,8 @@ impl Pace {
         Self(Arc::new(Inner { pieces, left, waiting, passing }))
     }
 
-    /// The same work, each poll of which is one piece. Those that wait are done in the order in which they came. Must be polled
-    /// within the runtime.
+    /// The same work, each poll of which is one piece. Those that wait are done in the order in which they came. Must
+    /// be polled within the runtime.
     pub(crate) fn paced<F>(&self, work: F) -> Paced<F> {
         let permit = PollSemaphore::new(Arc::clone(&self.0.left));
         Paced { pace: self.clone(), permit, waiting: None, work }

@@ -1,5 +1,5 @@
-//! Places for connections of whom nothing is known but their address: so many in all, so many of one host and of one network,
-//! and when there are no more, whoever has most gives way to whoever has fewer.
+//! Places for connections of whom nothing is known but their address: so many in all, so many of one host and of one
+//! network, and when there are no more, whoever has most gives way to whoever has fewer.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -114,8 +114,8 @@ impl SourceSlots {
         Arc::new(Self { limits, state: Mutex::default() })
     }
 
-    /// A place for a connection from this address while there are at most `all` in all. It may have to be made: then the token
-    /// of who gives way is cancelled. The same may happen to this one, with `evicted`.
+    /// A place for a connection from this address while there are at most `all` in all. It may have to be made: then
+    /// the token of who gives way is cancelled. The same may happen to this one, with `evicted`.
     pub(crate) fn enter(
         self: &Arc<Self>,
         address: IpAddr,
@@ -213,9 +213,9 @@ impl State {
     }
 
     /// Who gives way to one more from this path, within one of its levels: from there down, whatever has more than the
-    /// newcomer's own part has. Of one with no more than one, only who is silent, so that many that have one each do not put each
-    /// other out. Of the newcomer's own host, too, or else who was named a while ago and has not been a caller since: a caller's
-    /// first call comes with the end of its handshake.
+    /// newcomer's own part has. Of one with no more than one, only who is silent, so that many that have one each do
+    /// not put each other out. Of the newcomer's own host, too, or else who was named a while ago and has not been a
+    /// caller since: a caller's first call comes with the end of its handshake.
     fn victim(&self, path: &Path, level: usize) -> Option<(Path, (u8, u64))> {
         let mut found = *path;
         let mut last = Stage::Silent as u8;

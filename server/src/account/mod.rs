@@ -1,10 +1,10 @@
-//! One account of bytes: what has arrived and is not handled yet, and what is answered and not sent yet, for each connection,
-//! each tenant, and the server as a whole.
+//! One account of bytes: what has arrived and is not handled yet, and what is answered and not sent yet, for each
+//! connection, each tenant, and the server as a whole.
 //!
-//! Bytes are charged when they are there, never when they are declared, and given back when they are not there any more. So
-//! that nobody has to be refused in the middle of a message, a level may be passed by what is read at once: a caller is read
-//! from while there is room, and charged for what came. Every tenant has room for two of the largest messages, whatever the
-//! others hold.
+//! Bytes are charged when they are there, never when they are declared, and given back when they are not there any
+//! more. So that nobody has to be refused in the middle of a message, a level may be passed by what is read at once: a
+//! caller is read from while there is room, and charged for what came. Every tenant has room for two of the largest
+//! messages, whatever the others hold.
 
 mod charge;
 mod retained;
@@ -41,8 +41,9 @@ struct Budget {
     connection: u64,
 }
 
-/// Of requests that need no token. A certificate alone takes no room from those with tokens, and one certificate's none from
-/// another's probes; a connection with none of them has room for one until those of its tenant hold a quarter more than they may.
+/// Of requests that need no token. A certificate alone takes no room from those with tokens, and one certificate's none
+/// from another's probes; a connection with none of them has room for one until those of its tenant hold a quarter more
+/// than they may.
 const TOKENLESS: Budget = Budget {
     server: MAX_TOKENLESS_BYTES,
     tenant: MAX_TOKENLESS_BYTES_PER_TENANT,
@@ -118,7 +119,8 @@ pub(crate) enum Wanted {
     Request,
     /// Settlements, which are never refused: a connection that holds little may always settle.
     Settlement,
-    /// Settlements of which a part has come, and that have waited long enough: their client's own deadline decides about them.
+    /// Settlements of which a part has come, and that have waited long enough: their client's own deadline decides
+    /// about them.
     Overdue,
     /// Deliveries, and requests that need no token: a connection that holds none may have some.
     One,
@@ -197,7 +199,8 @@ impl Account {
     pub(crate) fn has_capacity(&self, wanted: Wanted) -> bool {
         let Levels { budget, connection, tenant, server } = &*self.0;
         let (held, tenant_slot) = (connection.used(), tenant.used());
-        // Always, until the tenant holds so much: a source_slots of its connections does not take the server's room all the same.
+        // Always, until the tenant holds so much: a source_slots of its connections does not take the server's room all
+        // the same.
         let always = match wanted {
             Wanted::Settlement if held < LEAST_HELD_BYTES_TO_SETTLE => budget.tenant + budget.tenant / 4,
             Wanted::One if held == 0 => budget.tenant + budget.tenant / 4,

@@ -1,5 +1,5 @@
-//! Requests whose memory somebody still has. A payload is a piece of its request: a small one, stored and not consumed yet, may
-//! keep megabytes of others that are gone. So pieces are taken only while all such requests together are few.
+//! Requests whose memory somebody still has. A payload is a piece of its request: a small one, stored and not consumed
+//! yet, may keep megabytes of others that are gone. So pieces are taken only while all such requests together are few.
 
 use std::sync::{
     Arc,
@@ -21,7 +21,8 @@ struct RetainedRequest {
 }
 
 impl RetainedRequests {
-    /// The same request, counted until nobody has a piece of it. One that is small is as it was: its payloads are always copied.
+    /// The same request, counted until nobody has a piece of it. One that is small is as it was: its payloads are
+    /// always copied.
     pub(crate) fn counted(&self, request: Bytes) -> Bytes {
         if request.len() < SLICED_REQUEST_BYTES {
             return request;

@@ -21,8 +21,9 @@ use crate::{
     shard::{ShardError, Shards},
 };
 
-/// Declares tenants and departments, and tells each shard of its own. What has not changed is not written again, so that
-/// a server starts on a full disk: the departments that the disk had no room for are told of by the task that is returned.
+/// Declares tenants and departments, and tells each shard of its own. What has not changed is not written again, so
+/// that a server starts on a full disk: the departments that the disk had no room for are told of by the task that is
+/// returned.
 pub(super) async fn declare(
     config: &Config,
     catalogue: &Catalogue,

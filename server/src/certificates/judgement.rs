@@ -194,9 +194,9 @@ fn fits(certificate: &ParsedCertificate<'_>, name: &str) -> bool {
     ServerName::try_from(name).is_ok_and(|name| verify_server_name(certificate, &name).is_ok())
 }
 
-/// The certificates, with their numbers, that clients go by from the server's own on: each with the one that has issued it. An
-/// authority's own root is no part of it, since clients have that themselves. Nor is a certificate that issued none of these, such
-/// as an old cross-signature.
+/// The certificates, with their numbers, that clients go by from the server's own on: each with the one that has issued
+/// it. An authority's own root is no part of it, since clients have that themselves. Nor is a certificate that issued
+/// none of these, such as an old cross-signature.
 fn path<'f>(
     chain: &[CertificateDer<'_>],
     fields: &'f [CertificateFields],
@@ -266,8 +266,8 @@ fn faults_of_names(
     lacking.map(|name| CertificateFault::Lacks(name.clone())).collect()
 }
 
-/// What keeps it from being a server's, at whatever time. Each certificate of the chain is taken for an authority that a
-/// client trusts, so that only what is wrong with the server's own, and its signature, is found.
+/// What keeps it from being a server's, at whatever time. Each certificate of the chain is taken for an authority that
+/// a client trusts, so that only what is wrong with the server's own, and its signature, is found.
 fn faults_of_use(
     chain: &[CertificateDer<'_>],
     own: &CertificateFields,

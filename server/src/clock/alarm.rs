@@ -1,5 +1,5 @@
-//! The log is told when the wall clock and the time of batches differ by much: once, again when that changes much, and when it is
-//! over.
+//! The log is told when the wall clock and the time of batches differ by much: once, again when that changes much, and
+//! when it is over.
 
 use std::{sync::Arc, time::Duration};
 

@@ -29,8 +29,8 @@ pub enum Severity {
     Information,
     /// It may be a mistake.
     Warning,
-    /// Clients refuse what the server would show. A check of the configuration fails; a server serves all the same, since
-    /// the clock that it is judged by may be wrong.
+    /// Clients refuse what the server would show. A check of the configuration fails; a server serves all the same,
+    /// since the clock that it is judged by may be wrong.
     Refused,
 }
 

@@ -1,8 +1,8 @@
 //! Who gets what: sessions, credits, and the picking of messages to lease.
 //!
 //! Dispatch runs on the leader only and keeps nothing that may not be lost. It proposes explicit sequences; the machine
-//! grants those that are still free. What it has picked and the machine has not yet granted is behind its cursor, or is not
-//! there before it is granted: so nothing is picked twice.
+//! grants those that are still free. What it has picked and the machine has not yet granted is behind its cursor, or is
+//! not there before it is granted: so nothing is picked twice.
 
 mod pick;
 mod returns;
@@ -78,8 +78,8 @@ impl Dispatch {
         }
     }
 
-    /// A stream is at its end: nothing more is leased to it. The commands that give back what it was leased and never sent, unless
-    /// a newer stream has its session.
+    /// A stream is at its end: nothing more is leased to it. The commands that give back what it was leased and never
+    /// sent, unless a newer stream has its session.
     pub(crate) fn stop(
         &mut self,
         at: SubscriptionRef,
@@ -220,9 +220,9 @@ impl Dispatch {
         self.subscriptions.range(all_of(queue)).next().is_some()
     }
 
-    /// Leases messages in the batch that stores them, so that who waits for them does not wait for two commits. To be asked for
-    /// every publish, after [`Self::pump`]. Which sequences they get is a guess, and the machine leases nothing if it is wrong:
-    /// then they are picked when they are there.
+    /// Leases messages in the batch that stores them, so that who waits for them does not wait for two commits. To be
+    /// asked for every publish, after [`Self::pump`]. Which sequences they get is a guess, and the machine leases
+    /// nothing if it is wrong: then they are picked when they are there.
     pub(crate) fn lease_ahead(
         &mut self,
         queue: QueueRef,

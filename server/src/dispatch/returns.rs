@@ -1,5 +1,5 @@
-//! Leases on their way back: released by commands that are not applied yet. A stream that takes their session up meanwhile must
-//! not be sent them again, since they are lost in a moment.
+//! Leases on their way back: released by commands that are not applied yet. A stream that takes their session up
+//! meanwhile must not be sent them again, since they are lost in a moment.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -32,8 +32,8 @@ pub(crate) struct ReturnTag {
 }
 
 impl Returns {
-    /// The commands that give back what could not be delivered; it was not tried, so it does not count. A stream may have been
-    /// leased more than one command can settle, and one that is too long would halt the shard.
+    /// The commands that give back what could not be delivered; it was not tried, so it does not count. A stream may
+    /// have been leased more than one command can settle, and one that is too long would halt the shard.
     pub(crate) fn return_leases(
         &mut self,
         at: SubscriptionRef,

@@ -185,12 +185,12 @@ impl Session {
     }
 }
 
-/// A handler's side of a session. When it and every [`Unsent`] of it are dropped, the session ends as a broken stream does:
-/// leases stay.
+/// A handler's side of a session. When it and every [`Unsent`] of it are dropped, the session ends as a broken stream
+/// does: leases stay.
 pub(crate) struct SessionHandle(Arc<Link>);
 
-/// Leases of deliveries that have not left the server. Dropped before they have, nothing more is leased to the session, and
-/// they go back to the subscription: they were not tried, so that does not count.
+/// Leases of deliveries that have not left the server. Dropped before they have, nothing more is leased to the session,
+/// and they go back to the subscription: they were not tried, so that does not count.
 pub(crate) struct Unsent {
     link: Arc<Link>,
     leases: Vec<LiveDelivery>,
@@ -226,8 +226,8 @@ impl SessionHandle {
         self.0.stop(unsent);
     }
 
-    /// Gives these back, which have not left the server and will not on this stream, unless a newer stream has the session: then
-    /// they are that stream's.
+    /// Gives these back, which have not left the server and will not on this stream, unless a newer stream has the
+    /// session: then they are that stream's.
     pub(crate) fn return_leases(&self, unsent: Vec<LiveDelivery>) {
         let Link { shards, at, subscription, key, .. } = &*self.0;
         shards.send(*at, ShardEvent::ReturnLeases { subscription: *subscription, key: *key, unsent });

@@ -1,5 +1,5 @@
-//! What the network has taken of an answer, as it is below the libraries: they hold data that a closed window does not let
-//! through, and ask for more before it has left. What they hold is charged to the connection's account.
+//! What the network has taken of an answer, as it is below the libraries: they hold data that a closed window does not
+//! let through, and ask for more before it has left. What they hold is charged to the connection's account.
 
 use std::{
     collections::VecDeque,
@@ -22,8 +22,8 @@ use crate::{
 /// Flag and length before a message of gRPC.
 const PREFIX_BYTES: usize = 5;
 
-/// In a response's extensions: what follows when the network takes the answer. It takes what the client's windows let through,
-/// and no more. What it has not taken when the client goes away is dropped without being told.
+/// In a response's extensions: what follows when the network takes the answer. It takes what the client's windows let
+/// through, and no more. What it has not taken when the client goes away is dropped without being told.
 #[derive(Clone)]
 pub struct SendTracker(Arc<Mutex<Progress>>);
 
@@ -248,10 +248,9 @@ impl HttpBody for Answer {
 
 impl Drop for Answer {
     fn drop(&mut self) {
-        // After its end, nothing is left here. Before, the client has gone away, and the libraries send no more of it, but may
-        // hold what they were handed for as long as the connection is stuck.
-        // Whatever it does when it is dropped, it does not do it under the lock. What nobody watches is charged as long as it is
-        // held.
+        // After its end, nothing is left here. Before, the client has gone away, and the libraries send no more of it,
+        // but may hold what they were handed for as long as the connection is stuck. Whatever it does when it is
+        // dropped, it does not do it under the lock. What nobody watches is charged as long as it is held.
         if self.watched {
             let progress = std::mem::take(&mut *self.tracker.progress());
             drop(progress);
@@ -259,8 +258,8 @@ impl Drop for Answer {
     }
 }
 
-/// Data of an answer. HTTP/2 advances it when it writes the bytes of a frame, for which there was room in the windows of the
-/// stream and of the connection.
+/// Data of an answer. HTTP/2 advances it when it writes the bytes of a frame, for which there was room in the windows
+/// of the stream and of the connection.
 pub(super) struct Data {
     bytes: Bytes,
     tracker: SendTracker,

@@ -11,8 +11,8 @@ use thiserror::Error;
 
 use super::unread::{Reading, Unread};
 
-/// A request's body. It ends where the client has ended it, or with an error: the HTTP library takes some resets for an end,
-/// and the gRPC library takes others, although what was to come may be missing.
+/// A request's body. It ends where the client has ended it, or with an error: the HTTP library takes some resets for an
+/// end, and the gRPC library takes others, although what was to come may be missing.
 pub struct Received<B: HttpBody<Data = Bytes> + Unpin = Incoming> {
     body: B,
     reading: Reading,

@@ -167,7 +167,8 @@ impl std::fmt::Debug for ConnectionContext {
 }
 
 impl Connection {
-    /// Serves the connection to its end: the peer's, the certificate's, the server's, or that of a stranger who gives way.
+    /// Serves the connection to its end: the peer's, the certificate's, the server's, or that of a stranger who gives
+    /// way.
     pub(super) async fn serve<S: Calls>(self, calls: S, drain: CancellationToken, close: CancellationToken) {
         let (context, peer) = (Arc::clone(&self.context), self.peer);
         let evicted = self.slot.evicted().clone();

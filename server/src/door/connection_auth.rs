@@ -1,4 +1,5 @@
-//! How a connection stands with those who answer its calls: whether one of them was authenticated, and how many were not.
+//! How a connection stands with those who answer its calls: whether one of them was authenticated, and how many were
+//! not.
 
 use std::{
     sync::{
@@ -17,7 +18,8 @@ use crate::{
     limits::{MAX_AUTH_FAILURES, MAX_THROTTLED_CALLS, THROTTLED_RENEWAL_INTERVAL},
 };
 
-/// In each request's extensions: who authenticates calls asks it before a token is verified, and tells it what came of it.
+/// In each request's extensions: who authenticates calls asks it before a token is verified, and tells it what came of
+/// it.
 #[derive(Clone, Debug)]
 pub struct ConnectionAuth(Arc<Inner>);
 
@@ -99,8 +101,8 @@ impl ConnectionAuth {
         }
     }
 
-    /// A connection on which a token was good has one verified now and then, so that others with the same certificate do not keep
-    /// it from renewing its own.
+    /// A connection on which a token was good has one verified now and then, so that others with the same certificate
+    /// do not keep it from renewing its own.
     fn may_renew(&self, now: Instant) -> bool {
         if !self.is_authenticated() {
             return false;

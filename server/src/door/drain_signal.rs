@@ -14,8 +14,9 @@ use crate::limits::{AUTH_FAILURES_GRACE, CONNECTION_AGE_GRACE};
 #[derive(Clone, Debug)]
 pub struct DrainSignal(pub CancellationToken);
 
-/// Asks the connection to leave when its time has come, and returns when it has had the time to: when what it was at makes no
-/// progress, or has taken far too long, or when calls go on although too many have failed. `warn` is told of these.
+/// Asks the connection to leave when its time has come, and returns when it has had the time to: when what it was at
+/// makes no progress, or has taken far too long, or when calls go on although too many have failed. `warn` is told of
+/// these.
 pub(super) async fn drain_in_time(
     age: Duration,
     auth: &ConnectionAuth,

@@ -1,8 +1,9 @@
-//! What comes in HTTP/2, frame by frame, before the library has it: control frames are weighed against the data that moves.
+//! What comes in HTTP/2, frame by frame, before the library has it: control frames are weighed against the data that
+//! moves.
 //!
-//! A PING, a SETTINGS or a WINDOW_UPDATE costs the server more than it costs its sender, and the library takes any number of
-//! them. So each has a price in bytes, and the bytes that move in either direction pay for them; what cannot be paid for
-//! comes out of an allowance that fills up again with time.
+//! A PING, a SETTINGS or a WINDOW_UPDATE costs the server more than it costs its sender, and the library takes any
+//! number of them. So each has a price in bytes, and the bytes that move in either direction pay for them; what cannot
+//! be paid for comes out of an allowance that fills up again with time.
 
 use std::time::Instant;
 
@@ -26,7 +27,8 @@ const PADDED: u8 = 8;
 const PONG: i64 = 17;
 const SETTINGS_ACK: i64 = 9;
 
-/// The client has sent more control frames than the data that moves accounts for. The label says of which kind the last was.
+/// The client has sent more control frames than the data that moves accounts for. The label says of which kind the last
+/// was.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
 #[error("more control frames than the data that moves accounts for, the last of them {0}")]
 pub(super) struct Flood(pub(super) &'static str);

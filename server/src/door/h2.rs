@@ -47,8 +47,8 @@ use crate::{
 /// What answers the calls: tonic's routes, with the layers in front of them.
 ///
 /// It finds in each request's extensions `Arc<ConnIdentity>`, or `Arc<RefusedIdentity>` when the certificate carries no
-/// usable identity (then it must refuse the call), and [`DrainSignal`], [`ConnectionAuth`], the connection's [`TenantSlot`]
-/// where there is a tenant, its accounts, and the call's task.
+/// usable identity (then it must refuse the call), and [`DrainSignal`], [`ConnectionAuth`], the connection's
+/// [`TenantSlot`] where there is a tenant, its accounts, and the call's task.
 pub trait Calls:
     Service<Request<Received>, Response = Response<Body>, Error = Infallible, Future: Send>
     + Clone
@@ -100,8 +100,8 @@ impl Windows {
         Self { stream: (connection / 2).min(STREAM_WINDOW_BYTES), connection, frame }
     }
 
-    /// Sealed records that may wait for the socket, which takes all of them with one system call if it has room: as much as
-    /// one frame that may be received, so that they, too, shrink as connections grow.
+    /// Sealed records that may wait for the socket, which takes all of them with one system call if it has room: as
+    /// much as one frame that may be received, so that they, too, shrink as connections grow.
     fn unsent_bytes(&self) -> usize {
         usize::try_from(self.frame + H2_FRAME_HEAD_BYTES).unwrap_or(usize::MAX).max(LEAST_UNSENT_BYTES)
     }
@@ -118,8 +118,8 @@ enum Ended {
     Cut,
 }
 
-/// Serves calls to the connection's end: the peer's, the certificate's, its age's, or the server's. Returns what the peer
-/// flooded it with, if that was its end.
+/// Serves calls to the connection's end: the peer's, the certificate's, its age's, or the server's. Returns what the
+/// peer flooded it with, if that was its end.
 pub(super) async fn serve<S: Calls>(
     mut stream: TlsStream<TcpStream>,
     calls: S,

@@ -1,5 +1,5 @@
-//! HandshakeSlots for handshakes, the costly part of a connection that nobody has vouched for: so many at once, so many of one host, and
-//! whoever has most loses one to whoever has fewer.
+//! HandshakeSlots for handshakes, the costly part of a connection that nobody has vouched for: so many at once, so many
+//! of one host, and whoever has most loses one to whoever has fewer.
 
 use std::{
     collections::HashMap,
@@ -64,8 +64,8 @@ impl HandshakeSlots {
 }
 
 impl HandshakeWait {
-    /// Waits for its slot. Whoever waits for its host's others takes none of the server's. When it has to give way to others,
-    /// `evicted` is cancelled.
+    /// Waits for its slot. Whoever waits for its host's others takes none of the server's. When it has to give way to
+    /// others, `evicted` is cancelled.
     pub(super) async fn slot(&self, evicted: &CancellationToken) -> HandshakeSlot {
         // They are never closed.
         let _own = Arc::clone(&self.own).acquire_owned().await.ok();
@@ -81,8 +81,8 @@ impl HandshakeWait {
     }
 }
 
-/// What `take` gets, tried again whenever one is freed. Whoever waits is registered before it tries: two that are freed between
-/// two others' tries and their waits would otherwise be told to one of them only.
+/// What `take` gets, tried again whenever one is freed. Whoever waits is registered before it tries: two that are freed
+/// between two others' tries and their waits would otherwise be told to one of them only.
 async fn acquire_when_freed<T>(freed: &Notify, mut try_acquire: impl FnMut() -> Option<T>) -> T {
     loop {
         let mut freed = pin!(freed.notified());

@@ -44,8 +44,9 @@ pub(super) struct ConnectionSlot {
     evicted: CancellationToken,
 }
 
-/// In each request's extensions: the place of its connection among its tenant's. It is taken by the connection's first call with a
-/// good token, since a certificate alone must not keep the tenant's callers out, and given back when all clones are dropped.
+/// In each request's extensions: the place of its connection among its tenant's. It is taken by the connection's first
+/// call with a good token, since a certificate alone must not keep the tenant's callers out, and given back when all
+/// clones are dropped.
 #[derive(Clone, Debug)]
 pub struct TenantSlot(Arc<Joining>);
 
@@ -109,8 +110,8 @@ impl ConnectionSlots {
         })
     }
 
-    /// A stranger's place, for which another stranger may have to give way. Those who are known leave less room for strangers, and
-    /// strangers never less for them.
+    /// A stranger's place, for which another stranger may have to give way. Those who are known leave less room for
+    /// strangers, and strangers never less for them.
     pub(super) fn acquire(self: &Arc<Self>, address: IpAddr) -> Result<ConnectionSlot, NoSlot> {
         let left = self.max.saturating_sub(self.callers.load(Ordering::Relaxed));
         if left == 0 {
@@ -132,8 +133,8 @@ impl ConnectionSlots {
 }
 
 impl ConnectionSlot {
-    /// The handshake is done. How many connections there are of which it is, this one included: who says nothing must not shrink
-    /// what others get.
+    /// The handshake is done. How many connections there are of which it is, this one included: who says nothing must
+    /// not shrink what others get.
     pub(super) fn handshake_done(&mut self) -> usize {
         let new = usize::from(!std::mem::replace(&mut self.shaken, true));
         self.slots.shaken.fetch_add(new, Ordering::Relaxed) + new

@@ -1,5 +1,5 @@
-//! The task of one call, which the HTTP library gives us to run: ended from outside, it ends the call. A body cannot end
-//! itself: the library does not ask it for anything while the client's window is closed.
+//! The task of one call, which the HTTP library gives us to run: ended from outside, it ends the call. A body cannot
+//! end itself: the library does not ask it for anything while the client's window is closed.
 
 use std::{
     future::Future,

@@ -146,7 +146,8 @@ async fn a_silent_handshake_ends_at_its_deadline() {
 #[tokio::test]
 async fn the_beginnings_of_handshakes_take_no_turns() {
     let setting = Setting::open().await;
-    // From as many networks as there are turns, so that none has more than one: a first byte, and half of a first message.
+    // From as many networks as there are turns, so that none has more than one: a first byte, and half of a first
+    // message.
     let mut source_slots = Vec::new();
     for host in 0..u8::MAX {
         let beginning: &[u8] = if host % 2 == 0 { &[22] } else { &[22, 3, 1, 2, 0, 1, 0, 1, 252] };

@@ -1,5 +1,5 @@
-//! The encrypted stream as HTTP/2 has it: what passes is counted and weighed, and when HTTP/2 is done, the stream comes back, to
-//! be closed so that the peer gets the last answers.
+//! The encrypted stream as HTTP/2 has it: what passes is counted and weighed, and when HTTP/2 is done, the stream comes
+//! back, to be closed so that the peer gets the last answers.
 
 use std::{
     io::{self, IoSlice},
@@ -83,8 +83,9 @@ impl Transport {
         self.stream.as_mut().map(Pin::new).ok_or_else(|| io::ErrorKind::NotConnected.into())
     }
 
-    /// How many small frames may come; waits while as many wait as may. If none of them is taken for long, they may belong to
-    /// calls that have ended: then what waits is the library's to know, which counts exactly, but ends the connection.
+    /// How many small frames may come; waits while as many wait as may. If none of them is taken for long, they may
+    /// belong to calls that have ended: then what waits is the library's to know, which counts exactly, but ends the
+    /// connection.
     fn poll_capacity(&mut self, context: &mut Context<'_>) -> Poll<usize> {
         loop {
             if let Poll::Ready(capacity) = self.unread.poll_capacity(context) {
@@ -186,9 +187,9 @@ impl AsyncWrite for Transport {
     }
 }
 
-/// Closes a stream so that its peer gets what was written last: to close it while the peer still sends, or with bytes of the
-/// peer's unread, would reset the connection, and what is on its way to the peer would be lost. So its end is told, and the
-/// peer's is waited for, up to `patience`.
+/// Closes a stream so that its peer gets what was written last: to close it while the peer still sends, or with bytes
+/// of the peer's unread, would reset the connection, and what is on its way to the peer would be lost. So its end is
+/// told, and the peer's is waited for, up to `patience`.
 pub(super) async fn close(mut stream: Encrypted, patience: Duration) {
     let closing = async {
         stream.shutdown().await?;

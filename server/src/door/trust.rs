@@ -1,4 +1,5 @@
-//! What handshakes are judged by: the server's certificate and the clients' authorities, replaced while the server runs.
+//! What handshakes are judged by: the server's certificate and the clients' authorities, replaced while the server
+//! runs.
 
 use std::sync::Arc;
 

@@ -1,7 +1,7 @@
 //! Small frames of data that have come and that no body has taken yet.
 //!
-//! The library holds each of them with some 300 bytes of its own, whatever windows say, and ends the connection when there are
-//! too many. So the socket is not read any further before that, until bodies have taken some.
+//! The library holds each of them with some 300 bytes of its own, whatever windows say, and ends the connection when
+//! there are too many. So the socket is not read any further before that, until bodies have taken some.
 
 use std::{
     sync::{

@@ -1,5 +1,5 @@
-//! Warnings about connections, which their clients can cause: so many in a while for each kind and tenant, so that nobody fills
-//! the log, or hides what others cause.
+//! Warnings about connections, which their clients can cause: so many in a while for each kind and tenant, so that
+//! nobody fills the log, or hides what others cause.
 
 use std::{
     collections::HashMap,

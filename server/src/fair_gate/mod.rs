@@ -1,10 +1,10 @@
 //! The fair gate: what publishes may have on their way to the disk, shared by the tenants and their connections.
 //!
-//! Behind it is one line for all: a shard's next batches, the log, the disk. Whoever comes behind so many bytes waits as long as the
-//! disk takes for them. So there is never more than keeps the disk busy, and little while several tenants publish; and a tenant
-//! that has little there goes in at once. While several publish, there is a pause after a large batch (ADR 24). Who waits gets in by
-//! what it has had: first the tenant with the fewest bytes, then of that tenant the connection with the fewest, then whoever came
-//! first.
+//! Behind it is one line for all: a shard's next batches, the log, the disk. Whoever comes behind so many bytes waits
+//! as long as the disk takes for them. So there is never more than keeps the disk busy, and little while several
+//! tenants publish; and a tenant that has little there goes in at once. While several publish, there is a pause after a
+//! large batch (ADR 24). Who waits gets in by what it has had: first the tenant with the fewest bytes, then of that
+//! tenant the connection with the fewest, then whoever came first.
 
 mod state;
 

@@ -10,8 +10,8 @@ use tokio::sync::oneshot;
 
 use super::{ConnectionKey, FairGateLimits, Pass};
 
-/// The file system makes room, and the store writes again what was written, after a large batch and not while it is on its way. So
-/// the next one waits for a while, in proportion to what the last one took.
+/// The file system makes room, and the store writes again what was written, after a large batch and not while it is on
+/// its way. So the next one waits for a while, in proportion to what the last one took.
 const MIN_PAUSE: Duration = Duration::from_millis(1);
 const MAX_PAUSE: Duration = Duration::from_millis(200);
 

@@ -28,7 +28,8 @@ impl Action {
     /// Every action.
     pub const ALL: [Self; 5] = [Self::Publish, Self::Consume, Self::Manage, Self::DeadLetter, Self::Stats];
 
-    /// Words that earlier versions took for actions. They open no method: a token may still carry them, and gains nothing.
+    /// Words that earlier versions took for actions. They open no method: a token may still carry them, and gains
+    /// nothing.
     pub const WITHOUT_EFFECT: [&'static str; 5] =
         ["browse", "scale", "audit.read", "token.issue", "token.revoke"];
 

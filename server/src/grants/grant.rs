@@ -94,8 +94,8 @@ enum Segment<N> {
 }
 
 impl Grants {
-    /// Reads a whole `scope`. One item of ours that cannot be read refuses all of it; those of other services are passed
-    /// over, and there are no more of them than the size of a token allows.
+    /// Reads a whole `scope`. One item of ours that cannot be read refuses all of it; those of other services are
+    /// passed over, and there are no more of them than the size of a token allows.
     pub fn parse(scope: &str, tenant: &TenantName) -> Result<Self, ScopeError> {
         let mut own = Self { grants: Vec::new(), without_effect: Vec::new() };
         for (text, item) in scope.split(' ').filter(|text| !text.is_empty()).zip(1..) {

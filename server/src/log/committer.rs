@@ -39,8 +39,8 @@ impl Committer {
         }
     }
 
-    /// Writes a proposal on the caller's thread, if nobody else writes, nothing waits, and it is soon done; otherwise hands it
-    /// to the log's thread.
+    /// Writes a proposal on the caller's thread, if nobody else writes, nothing waits, and it is soon done; otherwise
+    /// hands it to the log's thread.
     pub fn commit_inline(&self, group: GroupId, data: Vec<u8>) -> Result<(), ProposeError> {
         let bytes = group_len(RECORD_HEADER + data.len());
         if data.len() > MAX_INLINE_BYTES || bytes > self.inline_bytes.load(Ordering::Relaxed) {

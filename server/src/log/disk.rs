@@ -50,8 +50,9 @@ impl Disk {
         file.write_all_at(bytes, at)
     }
 
-    /// A second handle of the file at `path`, whose writes of whole blocks go past the page cache: the log is not read again,
-    /// and what is copied into fresh pages costs more than all else a write does. Nothing where there is no such handle.
+    /// A second handle of the file at `path`, whose writes of whole blocks go past the page cache: the log is not read
+    /// again, and what is copied into fresh pages costs more than all else a write does. Nothing where there is no such
+    /// handle.
     pub fn direct(&self, path: &Path, file: &File) -> Option<File> {
         let flags = i32::try_from(OFlags::DIRECT.bits()).ok()?;
         let direct = OpenOptions::new().write(true).custom_flags(flags).open(path).ok()?;

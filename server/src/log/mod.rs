@@ -2,8 +2,8 @@
 //!
 //! A *group* is one shard, or the catalogue. [`Log::propose`] hands bytes to the log; when they are durable the log
 //! tells its [`CommitSink`], in the order of the calls of that group. [`LocalLog`] is the log of a single node: own
-//! segment files, written by one thread at a time, which syncs for all groups together: the log's own, or a proposer that
-//! [asks for it](Log::propose_inline). [`MemLog`] is the same contract without a disk.
+//! segment files, written by one thread at a time, which syncs for all groups together: the log's own, or a proposer
+//! that [asks for it](Log::propose_inline). [`MemLog`] is the same contract without a disk.
 
 mod aligned;
 mod committer;
@@ -76,8 +76,9 @@ pub trait Log: Send + Sync {
     /// When the proposal was not taken; it will never appear in the log.
     fn propose(&self, group: GroupId, data: Vec<u8>) -> Result<(), ProposeError>;
 
-    /// The same for a proposer that has nothing better to do than to wait for the disk: if nobody else writes, nothing waits, and
-    /// the disk was fast last time, it may write itself, and the sink is told on its thread before this returns. Then no thread has to be woken.
+    /// The same for a proposer that has nothing better to do than to wait for the disk: if nobody else writes, nothing
+    /// waits, and the disk was fast last time, it may write itself, and the sink is told on its thread before this
+    /// returns. Then no thread has to be woken.
     ///
     /// # Errors
     /// As [`propose`](Self::propose).
@@ -121,8 +122,9 @@ pub trait LogWatch: Send + Sync {
     fn synced(&self, entries: usize, bytes: u64, write: Duration, sync: Duration);
 }
 
-/// Who is told what became of the proposals. Whoever writes calls it, the log's own thread or a proposer, and nothing is written
-/// meanwhile: hand the entries on and return. A sink that waits for a proposer that waits for the log would wait for ever.
+/// Who is told what became of the proposals. Whoever writes calls it, the log's own thread or a proposer, and nothing
+/// is written meanwhile: hand the entries on and return. A sink that waits for a proposer that waits for the log would
+/// wait for ever.
 pub trait CommitSink: Send + Sync + 'static {
     /// These entries are durable. Within a group they come in order, each exactly once.
     fn committed(&self, entries: Vec<Entry>);

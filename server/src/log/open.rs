@@ -185,8 +185,8 @@ impl OpenLog {
         (self.segments.len(), self.segments.iter().map(|segment| segment.end.at).sum())
     }
 
-    /// A last group that was never finished: its file, where it begins, and how many bytes of it were written (in a file that is
-    /// used again: may have been).
+    /// A last group that was never finished: its file, where it begins, and how many bytes of it were written (in a
+    /// file that is used again: may have been).
     pub(crate) fn torn_tail(&self) -> Option<(&Path, u64, u64)> {
         self.segments.last().and_then(|open| match open.end.tail {
             Tail::Torn { until } => Some((open.path.as_path(), open.end.at, until - open.end.at)),

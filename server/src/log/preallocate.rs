@@ -1,5 +1,6 @@
 //! The next segment's file, made before it is needed, and written once: a sync of blocks that were never written has to
-//! make the file system's own records durable, too, and took 28 times as long for 1 MiB (`docs/adr/0005-log-and-store-past-the-page-cache.md`).
+//! make the file system's own records durable, too, and took 28 times as long for 1 MiB
+//! (`docs/adr/0005-log-and-store-past-the-page-cache.md`).
 
 use std::{
     fs::{self, File, OpenOptions},

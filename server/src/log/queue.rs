@@ -110,8 +110,8 @@ impl Queue {
         Ok(state)
     }
 
-    /// Waits for proposals and the turn, and takes them in order until they have `bytes`, at least one; nothing, and no turn, when
-    /// the queue is closed and empty, and nobody writes.
+    /// Waits for proposals and the turn, and takes them in order until they have `bytes`, at least one; nothing, and no
+    /// turn, when the queue is closed and empty, and nobody writes.
     pub fn pop_batch(&self, bytes: usize) -> Option<Vec<Proposal>> {
         let mut state = self
             .work

@@ -182,8 +182,8 @@ proptest! {
         }
     }
 
-    /// A crash in mid-write leaves any subset of the last group's sectors; what was there before, were zeroes, or bytes of
-    /// another segment.
+    /// A crash in mid-write leaves any subset of the last group's sectors; what was there before, were zeroes, or bytes
+    /// of another segment.
     #[test]
     fn a_torn_group_is_cut_and_the_log_goes_on(
         written in groups(12), more in groups(6), torn in prop::collection::vec(any::<bool>(), 64), worn: bool,

@@ -1,5 +1,5 @@
-//! Files of trimmed segments, of which the next ones are made: they are as fast as files of zeroes, and need not be written for
-//! it. They count for nothing until then.
+//! Files of trimmed segments, of which the next ones are made: they are as fast as files of zeroes, and need not be
+//! written for it. They count for nothing until then.
 
 use std::{
     collections::VecDeque,

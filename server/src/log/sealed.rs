@@ -1,4 +1,5 @@
-//! The segments that are finished, until nothing in them is needed, and then their files, until they are segments again.
+//! The segments that are finished, until nothing in them is needed, and then their files, until they are segments
+//! again.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -34,8 +35,8 @@ impl SealedSegments {
         Self { segments: Mutex::default(), bytes: AtomicU64::default(), recycled }
     }
 
-    /// Removes the oldest segments as long as all their entries are applied, each durably before the next. Some of their files
-    /// stay, under names that are no segments'.
+    /// Removes the oldest segments as long as all their entries are applied, each durably before the next. Some of
+    /// their files stay, under names that are no segments'.
     pub fn trim(&self, applied: &BTreeMap<GroupId, u64>) -> Result<(), LogError> {
         self.recycled.free_disk_space();
         let mut sealed = self.lock();

@@ -204,8 +204,8 @@ pub(super) fn scan(
     Ok(end)
 }
 
-/// Judges what begins at `from`, where no whole group stands, but one may have begun; nothing if a later group proves that one
-/// should. In a file that was used before, other bytes than a group's beginning do not tell of one.
+/// Judges what begins at `from`, where no whole group stands, but one may have begun; nothing if a later group proves
+/// that one should. In a file that was used before, other bytes than a group's beginning do not tell of one.
 fn judge_tail(
     file: &File,
     header: &SegmentHeader,

@@ -197,8 +197,8 @@ impl Writer {
         }
     }
 
-    /// How large the next group may be so that it is written in a moment: nothing if the last one was not, and less than what
-    /// needs another segment.
+    /// How large the next group may be so that it is written in a moment: nothing if the last one was not, and less
+    /// than what needs another segment.
     pub fn inline_bytes(&self) -> u64 {
         if self.took < self.slow { self.active.free_bytes().saturating_sub(BLOCK) } else { 0 }
     }

@@ -1,9 +1,9 @@
 //! The management listener: probes and metrics over plain HTTP/1.1, on a port of its own.
 //!
 //! It answers from the first moment of a start to the last of a stop. It takes nothing but GET and HEAD of four paths,
-//! a bounded number of connections, one request on each, for a bounded time. Who connects and says nothing keeps nobody out, and
-//! neither does who asks for anything but a probe's answer: such a connection gives way, the oldest first of the host that has
-//! most. Some places are kept for the host itself.
+//! a bounded number of connections, one request on each, for a bounded time. Who connects and says nothing keeps nobody
+//! out, and neither does who asks for anything but a probe's answer: such a connection gives way, the oldest first of
+//! the host that has most. Some places are kept for the host itself.
 
 use std::{
     convert::Infallible,
@@ -104,7 +104,8 @@ impl ListenerSlots {
         Self { local, others }
     }
 
-    /// A place, for which one that is not answering a probe may have to give way; how it is told when its own turn comes.
+    /// A place, for which one that is not answering a probe may have to give way; how it is told when its own turn
+    /// comes.
     fn acquire(&self, peer: IpAddr) -> Option<(SourceSlot, CancellationToken)> {
         let source_slots = if peer.to_canonical().is_loopback() { &self.local } else { &self.others };
         let evicted = CancellationToken::new();
@@ -178,8 +179,8 @@ async fn serve(
         .await
 }
 
-/// How far a connection with this request is. A probe is answered at once and gives way to nobody. What may take longer gives way
-/// to hosts that have fewer connections: a scrape waits for others, and so for their clients.
+/// How far a connection with this request is. A probe is answered at once and gives way to nobody. What may take longer
+/// gives way to hosts that have fewer connections: a scrape waits for others, and so for their clients.
 fn stage<B>(request: &Request<B>) -> Stage {
     match (request.method(), request.uri().path()) {
         (&Method::GET | &Method::HEAD, "/livez" | "/readyz" | "/startupz") => Stage::Answered,

@@ -126,8 +126,8 @@ impl Observer {
         self.sources.put(None);
     }
 
-    /// Writes the last records of access until then, and exports the last spans, for a bounded time; how many records are lost.
-    /// Blocks; the runtime must still run.
+    /// Writes the last records of access until then, and exports the last spans, for a bounded time; how many records
+    /// are lost. Blocks; the runtime must still run.
     pub(crate) fn close(&self, until: Instant) -> usize {
         let lost = self.access.close(until);
         if let Some(telemetry) = &self.telemetry {

@@ -1,9 +1,9 @@
-//! What the process tells: on standard error, on standard output, in a file. A thread for each writes whole lines, one at a
-//! time, so that nobody who has something to tell waits for who does not read it.
+//! What the process tells: on standard error, on standard output, in a file. A thread for each writes whole lines, one
+//! at a time, so that nobody who has something to tell waits for who does not read it.
 //!
-//! *Lines* are for people and may be dropped: when too many wait, or when writing one fails. What is dropped is counted.
-//! *Records* are not: each is tried until it is written, from the byte on where it stopped. How many wait is bounded by who
-//! hands them over. Both can go to one place, and do not tear each other there.
+//! *Lines* are for people and may be dropped: when too many wait, or when writing one fails. What is dropped is
+//! counted. *Records* are not: each is tried until it is written, from the byte on where it stopped. How many wait is
+//! bounded by who hands them over. Both can go to one place, and do not tear each other there.
 
 mod queue;
 mod stream;
@@ -47,8 +47,8 @@ impl Out {
         Self::of("stdout", Target::stream(Stream::Stdout))
     }
 
-    /// A file that is appended to, and made anew when somebody moves or removes it. A pipe with a name is one, too, and need not
-    /// have a reader yet.
+    /// A file that is appended to, and made anew when somebody moves or removes it. A pipe with a name is one, too, and
+    /// need not have a reader yet.
     ///
     /// # Errors
     /// When it cannot be opened.
@@ -71,8 +71,8 @@ impl Out {
         Self(Arc::new(Owner(Arc::new(Shared::new(name, target)))))
     }
 
-    /// Takes a line, and gives it a line feed if it has none. Never waits; a line that is too long is cut, and one that is
-    /// too many is dropped.
+    /// Takes a line, and gives it a line feed if it has none. Never waits; a line that is too long is cut, and one that
+    /// is too many is dropped.
     pub fn line(&self, line: impl Into<Vec<u8>>) {
         let mut line = line.into();
         if line.last() != Some(&b'\n') {
@@ -111,8 +111,8 @@ impl Out {
         self.shared().records_waiting()
     }
 
-    /// Returns when all that was handed over is written or dropped, but after this time in any case. For the end of a process:
-    /// it blocks.
+    /// Returns when all that was handed over is written or dropped, but after this time in any case. For the end of a
+    /// process: it blocks.
     pub fn flush(&self, limit: Duration) {
         self.shared().flush(limit);
     }

@@ -1,5 +1,5 @@
-//! What is written to. A write that could wait is not begun before there is room for it; flags are left alone, since other
-//! processes may have the same description.
+//! What is written to. A write that could wait is not begun before there is room for it; flags are left alone, since
+//! other processes may have the same description.
 
 use std::{
     fs::{self, File, Metadata, OpenOptions},
@@ -59,7 +59,8 @@ pub(super) enum Kind {
 /// A file, whatever its name: device and inode.
 pub(super) type FileId = (u64, u64);
 
-/// What may be written at once to what others may write to as well: whole lines, if it begins with one that is not too long.
+/// What may be written at once to what others may write to as well: whole lines, if it begins with one that is not too
+/// long.
 fn whole_lines(bytes: &[u8]) -> &[u8] {
     let max = bytes.get(..AT_ONCE).unwrap_or(bytes);
     let end = max.iter().rposition(|byte| *byte == b'\n');
@@ -182,8 +183,8 @@ impl Target {
         last.is_some_and(read) && byte != *b"\n"
     }
 
-    /// Whether there is no file to write to: it was removed, or a pipe has had no reader so far. What is written to a file
-    /// without a name is lost.
+    /// Whether there is no file to write to: it was removed, or a pipe has had no reader so far. What is written to a
+    /// file without a name is lost.
     pub(super) fn is_lost(&self) -> bool {
         let Self::File { opened, .. } = self else { return false };
         !opened.as_ref().is_some_and(Opened::has_name)

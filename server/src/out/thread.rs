@@ -84,8 +84,8 @@ impl Writer {
         }
     }
 
-    /// Tries until all of it is written; false if nobody wants it any more. What was begun in a file that was moved or removed is
-    /// begun anew in the next, from its first line that is not whole there.
+    /// Tries until all of it is written; false if nobody wants it any more. What was begun in a file that was moved or
+    /// removed is begun anew in the next, from its first line that is not whole there.
     fn write_whole(&mut self, lines: &[u8]) -> bool {
         let mut at = 0;
         while let Some(rest) = lines.get(at..).filter(|rest| !rest.is_empty()) {

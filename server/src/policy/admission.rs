@@ -20,8 +20,8 @@ pub(crate) struct Admitted {
     principal: Arc<Principal>,
 }
 
-/// A call of the method `M`. It makes the permits that the method's entry asks for, and no others: what a handler needs and
-/// its entry does not name does not compile.
+/// A call of the method `M`. It makes the permits that the method's entry asks for, and no others: what a handler needs
+/// and its entry does not name does not compile.
 #[derive(Clone, Debug)]
 pub struct Admission<M: Rpc> {
     principal: Arc<Principal>,
@@ -70,7 +70,8 @@ impl<M: Rpc> Admission<M> {
         filter(&self.principal, department)
     }
 
-    /// Which queues of a department would pass the check: what may be looked for there before it is known what it is called.
+    /// Which queues of a department would pass the check: what may be looked for there before it is known what it is
+    /// called.
     pub(crate) fn queues_granted<C: Check<Resource = QueueResource>>(
         &self,
         department: &DepartmentResource,

@@ -1,8 +1,8 @@
-//! Every RPC, once: its path, its kind, and all the checks that it asks for. A method without an entry cannot be called, and
-//! a handler can make no permit but those of its method's entry ([`Admission`](super::Admission)).
+//! Every RPC, once: its path, its kind, and all the checks that it asks for. A method without an entry cannot be
+//! called, and a handler can make no permit but those of its method's entry ([`Admission`](super::Admission)).
 //!
-//! The first check of a method is of the resource that its request names; the others are of further resources that a request
-//! may name (a dead-letter queue, the target of a redrive) or of each item that it would show.
+//! The first check of a method is of the resource that its request names; the others are of further resources that a
+//! request may name (a dead-letter queue, the target of a redrive) or of each item that it would show.
 
 use crate::{
     grants::Action,
@@ -123,7 +123,8 @@ checks! {
     Describing(QueueResource) = [Manage, Stats];
     /// Each queue that a list would show.
     Listing(QueueResource) = [Manage, Stats];
-    /// The queue that another names as its dead-letter queue, whether or not it exists: what is given up there is published here.
+    /// The queue that another names as its dead-letter queue, whether or not it exists: what is given up there is
+    /// published here.
     NamingDeadLetterQueue(QueueResource) = [Publish, Manage];
     /// The subscription whose dead letters are listed.
     ListingDeadLetters(SubscriptionResource) = [Manage, Stats, DeadLetter];

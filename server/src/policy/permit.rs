@@ -23,8 +23,8 @@ pub trait Resource: Clone + std::fmt::Debug + Send + Sync + 'static {
     fn is_covered(&self, action: Action, grants: &Grants) -> bool;
 }
 
-/// The right of one principal to do on one resource what `C` stands for. Only an [`Admission`](super::Admission) to a method
-/// that asks for `C` makes one.
+/// The right of one principal to do on one resource what `C` stands for. Only an [`Admission`](super::Admission) to a
+/// method that asks for `C` makes one.
 #[derive(Clone, Debug)]
 pub struct Permit<C: Check> {
     principal: Arc<Principal>,

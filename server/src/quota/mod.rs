@@ -1,9 +1,9 @@
 //! Quota: what one tenant may use of a server that it shares with others.
 //!
 //! A publish is refused when the tenant's stored bytes would pass its cap, a queue when it has as many as it may, a
-//! stream when it has as many open, a call when there were as many in this second. To consume and to settle is never refused: that makes room. What is stored is told
-//! by the engine after each batch, so publishes that are on their way to the disk are not counted yet: a tenant may pass
-//! its cap by what is in flight at once.
+//! stream when it has as many open, a call when there were as many in this second. To consume and to settle is never
+//! refused: that makes room. What is stored is told by the engine after each batch, so publishes that are on their way
+//! to the disk are not counted yet: a tenant may pass its cap by what is in flight at once.
 
 mod rate;
 mod usage;
@@ -159,8 +159,8 @@ impl TenantQuota {
         }
     }
 
-    /// The same of a caller who has shown no token: all of these may have a part of the tenant's streams, so that a certificate
-    /// alone keeps none of its callers out.
+    /// The same of a caller who has shown no token: all of these may have a part of the tenant's streams, so that a
+    /// certificate alone keeps none of its callers out.
     pub fn open_tokenless_stream(self: &Arc<Self>) -> Result<StreamSlot, Exceeded> {
         let limit = self.limit(Cap::TokenlessStreams);
         let more = |open: u64| (open < limit).then_some(open + 1);

@@ -1,5 +1,5 @@
-//! The server's certificate and key. One that clients accept is never replaced by one that they refuse; and since the clock
-//! has a say in that, what was refused is judged again and again, although its files do not change any more.
+//! The server's certificate and key. One that clients accept is never replaced by one that they refuse; and since the
+//! clock has a say in that, what was refused is judged again and again, although its files do not change any more.
 
 use std::{path::PathBuf, time::SystemTime};
 

@@ -2,8 +2,8 @@
 //!
 //! Their folders are watched, not the files: Kubernetes swaps a link beside them (`..data`), and other tools put a new
 //! file in the old one's place. What counts is the content. For file systems that tell of no changes, everything is
-//! also read again now and then, and at once when somebody asks (SIGHUP). A file that cannot be used changes nothing: the
-//! last good one goes on, and a warning says which file and why.
+//! also read again now and then, and at once when somebody asks (SIGHUP). A file that cannot be used changes nothing:
+//! the last good one goes on, and a warning says which file and why.
 
 mod certificate;
 mod sources;
@@ -140,8 +140,8 @@ fn report(news: News, observer: &Observer) {
     }
 }
 
-/// Waits for a moment of the wall clock; for ever if there is none. Not less than a second, in case the clock has been set
-/// back since.
+/// Waits for a moment of the wall clock; for ever if there is none. Not less than a second, in case the clock has been
+/// set back since.
 async fn until(moment: Option<SystemTime>) {
     let Some(moment) = moment else { return std::future::pending().await };
     let left = moment.duration_since(SystemTime::now()).unwrap_or_default();

@@ -75,8 +75,8 @@ impl StoppedFolder {
         Ok(found)
     }
 
-    /// Opens the folder for writing, brings the shard's rows up to an entry of its log, and makes the writes that follow from
-    /// there: all of them, or none. They are on the disk when this returns.
+    /// Opens the folder for writing, brings the shard's rows up to an entry of its log, and makes the writes that
+    /// follow from there: all of them, or none. They are on the disk when this returns.
     pub(super) fn change(
         self,
         shard: ShardId,

@@ -1,8 +1,8 @@
-//! What an operator can do, while no server runs, when a shard halts again and again on one entry of its log: skip the entry and
-//! set the department that it names aside; and open the department again.
+//! What an operator can do, while no server runs, when a shard halts again and again on one entry of its log: skip the
+//! entry and set the department that it names aside; and open the department again.
 //!
-//! Everything is rehearsed first, in memory, on a folder that is only read. Only when it would succeed is the folder opened for
-//! writing; then one atomic batch of rows makes the change, and it is flushed.
+//! Everything is rehearsed first, in memory, on a folder that is only read. Only when it would succeed is the folder
+//! opened for writing; then one atomic batch of rows makes the change, and it is flushed.
 
 mod error;
 mod folder;

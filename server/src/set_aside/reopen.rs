@@ -19,7 +19,8 @@ const MAX_SHOWN_PROBLEMS: usize = 20;
 pub struct ReopenDepartment {
     /// `tenants/{tenant}/departments/{department}`, or the two names with a slash between.
     pub department: String,
-    /// Although its rows do not fit together: its next command or timer may halt its shard again, for all departments on it.
+    /// Although its rows do not fit together: its next command or timer may halt its shard again, for all departments
+    /// on it.
     pub force: bool,
 }
 
@@ -42,8 +43,8 @@ pub enum Reopened {
 /// Opens a department again. `step` is told what is done next.
 ///
 /// # Errors
-/// When the folder cannot be used, there is no such department, its shard is halted, or its rows do not fit together and nobody
-/// says to open it all the same. Nothing is changed then.
+/// When the folder cannot be used, there is no such department, its shard is halted, or its rows do not fit together
+/// and nobody says to open it all the same. Nothing is changed then.
 pub fn reopen_department(
     dir: &Path,
     reopen: &ReopenDepartment,

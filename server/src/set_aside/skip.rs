@@ -60,8 +60,8 @@ pub enum Skipped {
 /// Skips an entry. `step` is told what is done next.
 ///
 /// # Errors
-/// When the folder cannot be used, or the entry is not one that halts its shard by itself, or names no department of it or several.
-/// Nothing is changed then.
+/// When the folder cannot be used, or the entry is not one that halts its shard by itself, or names no department of it
+/// or several. Nothing is changed then.
 pub fn skip_entry(
     dir: &Path,
     skip: &SkipEntry,
@@ -264,8 +264,8 @@ fn only_department(
     }
 }
 
-/// What would be: the mark can be made, the entry does not halt a shard whose department is set aside, and what comes behind it. An
-/// entry behind it that halts the shard, too.
+/// What would be: the mark can be made, the entry does not halt a shard whose department is set aside, and what comes
+/// behind it. An entry behind it that halts the shard, too.
 fn try_out(
     folder: &StoppedFolder,
     rehearsal: &Rehearsal<'_>,

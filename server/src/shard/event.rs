@@ -15,7 +15,8 @@ use crate::{
     log::{Entry, GroupId, ProposeError},
 };
 
-/// A read over one shard's machine and store, which its worker runs between batches; it gets the reason if it cannot be run.
+/// A read over one shard's machine and store, which its worker runs between batches; it gets the reason if it cannot be
+/// run.
 pub(crate) type Query = Box<dyn FnOnce(Result<(&mut ShardMachine, &dyn Kv), ShardError>) + Send>;
 
 /// Everything that can wake a worker.

@@ -1,5 +1,6 @@
-//! What comes to a worker. The server's own events come first; the tenants' by turns, so that who has its events wait for a
-//! worker's time waits for no more than a turn of every other tenant, however many events those have. A tenant's own stay in order.
+//! What comes to a worker. The server's own events come first; the tenants' by turns, so that who has its events wait
+//! for a worker's time waits for no more than a turn of every other tenant, however many events those have. A tenant's
+//! own stay in order.
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},

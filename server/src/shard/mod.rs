@@ -1,9 +1,9 @@
 //! The shards of this node: commands in, through the log, into the machine and the store, outcomes out.
 //!
 //! A few worker threads own all shards between them. A worker gathers what has come for a shard into one batch, stamps
-//! it, and proposes it to the log, for which it waits only if that is little; when the log says that a batch is synced, the
-//! worker applies it, writes the result to the store, answers the callers, and lets [`crate::dispatch`] perform the effects. So a single
-//! node runs the path a cluster runs, and every restart replays it.
+//! it, and proposes it to the log, for which it waits only if that is little; when the log says that a batch is synced,
+//! the worker applies it, writes the result to the store, answers the callers, and lets [`crate::dispatch`] perform the
+//! effects. So a single node runs the path a cluster runs, and every restart replays it.
 
 mod error;
 mod event;

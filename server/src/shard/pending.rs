@@ -35,7 +35,8 @@ const MAX_BATCH_BYTES: usize = 4 << 20;
 pub(crate) enum Reply {
     /// A handler.
     Caller(oneshot::Sender<Result<Outcome, ShardError>>),
-    /// A publisher, whose batch is through the gate until it is decided, whether or not the publisher's client reads its answers.
+    /// A publisher, whose batch is through the gate until it is decided, whether or not the publisher's client reads
+    /// its answers.
     Publisher(oneshot::Sender<Result<Outcome, ShardError>>, Pass),
     /// Dispatch, for a grant it picked.
     Grant(Box<GrantTag>),
@@ -89,7 +90,8 @@ impl Pending {
         self.waiting.is_empty()
     }
 
-    /// Bytes of each message that is about to be stored, in the order they will be in, of those queues that are asked for.
+    /// Bytes of each message that is about to be stored, in the order they will be in, of those queues that are asked
+    /// for.
     pub(crate) fn coming(&self, asked: impl Fn(QueueRef) -> bool) -> BTreeMap<QueueRef, Vec<u32>> {
         let mut coming = BTreeMap::<QueueRef, Vec<u32>>::new();
         for Waiting { command, .. } in &self.waiting {
@@ -103,7 +105,8 @@ impl Pending {
         coming
     }
 
-    /// How many commands of up to `bytes` the next batch takes besides all that waits; 0 if it does not take all of that.
+    /// How many commands of up to `bytes` the next batch takes besides all that waits; 0 if it does not take all of
+    /// that.
     pub(crate) fn capacity(&self, bytes: usize) -> usize {
         let commands = MAX_BATCH_COMMANDS.saturating_sub(self.waiting.len());
         commands.min(MAX_BATCH_BYTES.saturating_sub(self.bytes) / bytes.max(1))
@@ -186,8 +189,8 @@ fn messages(command: &Command) -> usize {
     }
 }
 
-/// About what a command takes in a log entry; never much less. Small messages and settlements that are one item count for as
-/// much as they are work, so that no batch is too much of it.
+/// About what a command takes in a log entry; never much less. Small messages and settlements that are one item count
+/// for as much as they are work, so that no batch is too much of it.
 fn content_bytes(command: &Command) -> usize {
     let items = match command {
         command_record::Command::Publish(Publish { entries, .. }) => {

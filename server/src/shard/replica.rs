@@ -35,8 +35,8 @@ use crate::{
 const ADVANCE_MAX: u32 = 1_000;
 /// Queues whose state a shard keeps in memory, those used last.
 const MAX_IDLE_QUEUES: usize = 1_024;
-/// Up to so many messages in this batch and in the last ones, this thread may write a batch to the log itself, instead of waking the
-/// log's and being woken by it. With more, it has better things to do than to wait for the disk.
+/// Up to so many messages in this batch and in the last ones, this thread may write a batch to the log itself, instead
+/// of waking the log's and being woken by it. With more, it has better things to do than to wait for the disk.
 const LITTLE_MESSAGES: usize = 64;
 /// A grant of one turn takes no more of a batch.
 const GRANT_BYTES: usize = 4 << 10;
@@ -119,8 +119,8 @@ impl Replica {
         Some(due.max(self.advance_from_ms))
     }
 
-    /// Lets dispatch pick what to lease, and proposes all that has gathered. `alone`: no other shard of this thread is about to
-    /// propose, so that there is no other batch to sync together with this one.
+    /// Lets dispatch pick what to lease, and proposes all that has gathered. `alone`: no other shard of this thread is
+    /// about to propose, so that there is no other batch to sync together with this one.
     pub(crate) fn flush(&mut self, context: &Context, alone: bool) {
         if self.halted.is_some() {
             return;

@@ -9,9 +9,10 @@ use std::{
 
 use super::lock::lock_patiently;
 
-/// The newest format of the data folder this code reads, and the one it writes. Since 2, bodies stand in packs; since 3,
-/// producer sessions have the runs of what they were refused; since 4, requests are remembered, leases end by a purge, what is told
-/// of times stands beside them, and departments may be set aside; since 5, producer sessions stand in the order of their use.
+/// The newest format of the data folder this code reads, and the one it writes. Since 2, bodies stand in packs; since
+/// 3, producer sessions have the runs of what they were refused; since 4, requests are remembered, leases end by a
+/// purge, what is told of times stands beside them, and departments may be set aside; since 5, producer sessions stand
+/// in the order of their use.
 const FORMAT: u32 = 5;
 const NODE: &str = "NODE";
 const LOCK: &str = "LOCK";
@@ -174,7 +175,8 @@ impl DataDir {
         Ok(Self { path: path.into(), node, _lock: lock })
     }
 
-    /// Takes a folder that was inspected for writing, too: it has a lock from now on, and says that it has the newest format.
+    /// Takes a folder that was inspected for writing, too: it has a lock from now on, and says that it has the newest
+    /// format.
     ///
     /// # Errors
     /// When the lock or the NODE file cannot be written, or a server has begun on a folder that had no lock.

@@ -10,10 +10,12 @@ use rocksdb::{
 
 use super::{drop_trimmed::DropTrimmed, trims::Trims};
 
-/// A file of bodies is compacted again each time it has lain this long, so that what was settled meanwhile leaves the disk.
+/// A file of bodies is compacted again each time it has lain this long, so that what was settled meanwhile leaves the
+/// disk.
 const LONGEST_LEFTOVERS_SECONDS: u64 = 7 * 24 * 60 * 60;
 
-/// Where writes begin when they are slowed down, since compaction is behind; and most that flushes and compactions write.
+/// Where writes begin when they are slowed down, since compaction is behind; and most that flushes and compactions
+/// write.
 const SLOWED_BYTES_PER_SECOND: i64 = 1 << 30;
 /// In one such time as much is written without waiting as that makes: mostly more than a flush.
 const SLOWED_PERIOD_US: i64 = 100_000;

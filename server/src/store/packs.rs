@@ -1,9 +1,9 @@
-//! Packs: bodies that follow each other in a line and were written by one batch are one row. A row each would cost a place in
-//! a memtable, an entry of a block and a search for every message.
+//! Packs: bodies that follow each other in a line and were written by one batch are one row. A row each would cost a
+//! place in a memtable, an entry of a block and a search for every message.
 //!
-//! The key of a pack is that of its last body and one byte more, so that the first row at or behind a body's key holds the
-//! body, if it is there. Its value is the number of bodies, the length of each (all `u32`), and the bodies. A body that
-//! stands alone is a row of its own, as it was before there were packs.
+//! The key of a pack is that of its last body and one byte more, so that the first row at or behind a body's key holds
+//! the body, if it is there. Its value is the number of bodies, the length of each (all `u32`), and the bodies. A body
+//! that stands alone is a row of its own, as it was before there were packs.
 
 use std::ops::Range;
 

@@ -34,8 +34,8 @@ impl Amount {
 
 impl Store {
     /// The bodies of a lane at these sequences, in their order, as many as the amount allows: one at least. Those that
-    /// follow each other are copied, and held in memory, together; if most do, as much is read ahead in each file that is
-    /// looked into as they may take there.
+    /// follow each other are copied, and held in memory, together; if most do, as much is read ahead in each file that
+    /// is looked into as they may take there.
     ///
     /// # Errors
     /// When one of them cannot be read.
@@ -184,8 +184,8 @@ impl Rows<'_, '_> {
     }
 }
 
-/// How many bodies are from the first to the last of these sequences, if the last is not before the first and they are at
-/// least half of what is there; otherwise 0.
+/// How many bodies are from the first to the last of these sequences, if the last is not before the first and they are
+/// at least half of what is there; otherwise 0.
 fn near(sequences: &[u64]) -> usize {
     let Some((first, last)) = sequences.first().zip(sequences.last()) else { return 0 };
     let span = last.checked_sub(*first).and_then(|behind| usize::try_from(behind).ok()?.checked_add(1));

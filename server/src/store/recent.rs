@@ -1,5 +1,5 @@
-//! Which bodies may still be in RocksDB's memtables: a trim of those writes a tombstone, so that the flush leaves them out.
-//! A guess by bytes: where it is wrong, some space is taken for longer, or a tombstone is written for nothing.
+//! Which bodies may still be in RocksDB's memtables: a trim of those writes a tombstone, so that the flush leaves them
+//! out. A guess by bytes: where it is wrong, some space is taken for longer, or a tombstone is written for nothing.
 
 use std::{
     collections::HashMap,

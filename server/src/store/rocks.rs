@@ -169,8 +169,8 @@ impl Store {
         Ok(())
     }
 
-    /// Removes files that hold nothing but trimmed bodies, without compacting them. The trims must be flushed: a replay reads
-    /// bodies again that later batches trim.
+    /// Removes files that hold nothing but trimmed bodies, without compacting them. The trims must be flushed: a replay
+    /// reads bodies again that later batches trim.
     fn drop_files(&self, trimmed: &[(Vec<u8>, Range<u64>)]) {
         let Ok(family) = self.family(Family::Body) else { return };
         for (line, range) in trimmed {

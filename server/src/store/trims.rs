@@ -1,9 +1,9 @@
 //! Bodies below a point of their line are gone for every reader at once, and from the files later, without a tombstone.
 //!
-//! A line is what differs only in the last eight bytes of a key: the messages of one lane, by sequence. A range tombstone
-//! would make the file it is flushed into overlap every file of its line, and RocksDB would then rewrite all of them.
-//! Instead a row, written together with the batch that trims, says up to where a line is trimmed; whole files go with the
-//! next [flush](super::Store::flush), and what shares a file with others when that is compacted.
+//! A line is what differs only in the last eight bytes of a key: the messages of one lane, by sequence. A range
+//! tombstone would make the file it is flushed into overlap every file of its line, and RocksDB would then rewrite all
+//! of them. Instead a row, written together with the batch that trims, says up to where a line is trimmed; whole files
+//! go with the next [flush](super::Store::flush), and what shares a file with others when that is compacted.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -64,8 +64,8 @@ impl Trims {
         sound
     }
 
-    /// What trims a range, to be written and then [done](Self::done); `None` if the range is of more than one line. A line is
-    /// trimmed from its beginning on. `in_batch` tells what the batch has already done to a line.
+    /// What trims a range, to be written and then [done](Self::done); `None` if the range is of more than one line. A
+    /// line is trimmed from its beginning on. `in_batch` tells what the batch has already done to a line.
     ///
     /// # Errors
     /// When there is a gap to what its line has trimmed before.

@@ -32,7 +32,8 @@ impl Idle {
 }
 
 impl Subscription {
-    /// Tells some of the streams, each time nothing is ready and nothing is leased any more; whether there are others to be told.
+    /// Tells some of the streams, each time nothing is ready and nothing is leased any more; whether there are others
+    /// to be told.
     pub(crate) fn notify_idle(
         &mut self,
         at: SubscriptionRef,

@@ -65,8 +65,8 @@ impl Subscription {
         done
     }
 
-    /// Leases messages that the next batch stores, from `first` on if all that is under way is stored. Only if whatever is
-    /// before them is leased: who has credit then would get them next anyway.
+    /// Leases messages that the next batch stores, from `first` on if all that is under way is stored. Only if whatever
+    /// is before them is leased: who has credit then would get them next anyway.
     pub(crate) fn lease_ahead(
         &mut self,
         at: SubscriptionRef,
@@ -93,8 +93,9 @@ impl Subscription {
         Ok(())
     }
 
-    /// Lets one session after the other pick, until nothing is left that anybody has credit for. Where that is less than the credit that
-    /// waits, it is shared: each time round the line, every session gets the same part of what is left, or less if it has less credit.
+    /// Lets one session after the other pick, until nothing is left that anybody has credit for. Where that is less
+    /// than the credit that waits, it is shared: each time round the line, every session gets the same part of what is
+    /// left, or less if it has less credit.
     fn run_round(
         &mut self,
         at: SubscriptionRef,

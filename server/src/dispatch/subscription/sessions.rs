@@ -1,5 +1,6 @@
-//! The sessions of one subscription. What happens to one of them costs nothing for the others, however many they are: a session is
-//! found by its stream or its holder, and those that have credit stand in a line, in the order of their turns.
+//! The sessions of one subscription. What happens to one of them costs nothing for the others, however many they are: a
+//! session is found by its stream or its holder, and those that have credit stand in a line, in the order of their
+//! turns.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -14,7 +15,8 @@ pub(crate) struct Sessions {
     /// Those with credit, by the number they drew: the least is next.
     queue: BTreeMap<u64, SessionKey>,
     drawn: u64,
-    /// Those that have credit, and too few bytes of it for the message that was next, by the largest message that they have enough for.
+    /// Those that have credit, and too few bytes of it for the message that was next, by the largest message that they
+    /// have enough for.
     short: BTreeSet<(u32, SessionKey)>,
 }
 
@@ -105,7 +107,8 @@ impl Sessions {
         self.all.get_mut(key).map(|scheduled| &mut scheduled.session)
     }
 
-    /// Its turn is over: it goes to the end of the line. `short`: its bytes did not suffice for the message that is next.
+    /// Its turn is over: it goes to the end of the line. `short`: its bytes did not suffice for the message that is
+    /// next.
     pub(super) fn end_round(&mut self, key: SessionKey, short: bool) {
         let Some(Scheduled { session, schedule }) = self.all.get_mut(&key) else { return };
         let (old, reach) = (std::mem::replace(schedule, Schedule::Idle), session.reach());

@@ -161,8 +161,8 @@ fn thousands_of_idle_streams_are_told_a_few_at_a_time_and_all_of_them() {
     assert_eq!(granted(&mut many), [1; 1_000]);
 }
 
-/// Whatever comes and whoever has credit: as long as all have enough, nobody gets more than one message more than another
-/// of each batch.
+/// Whatever comes and whoever has credit: as long as all have enough, nobody gets more than one message more than
+/// another of each batch.
 #[test]
 fn nobody_is_passed_over() {
     for _ in 0..100 {

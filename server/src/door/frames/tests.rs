@@ -80,7 +80,8 @@ fn what_data_pays_for_goes_on_for_ever() {
     for _ in 0..1_000_000 {
         assert_eq!(frames.read(&[frame(0, 0, 1, &[7; 150]), ping.clone()].concat(), now), Ok(1));
     }
-    // Many small calls: each ends with empty data, and is answered; its client updates the windows, and resets the stream.
+    // Many small calls: each ends with empty data, and is answered; its client updates the windows, and resets the
+    // stream.
     for call in 0..1_000_000_u32 {
         let stream = 2 * call + 1;
         let call = [

@@ -1,5 +1,5 @@
-//! From a JWKS (RFC 7517) to a [`KeySet`]. Sets of ordinary issuers have keys for encryption, of algorithms that are not
-//! taken here, and of kinds that nobody knew when this was written: they are passed over, and told.
+//! From a JWKS (RFC 7517) to a [`KeySet`]. Sets of ordinary issuers have keys for encryption, of algorithms that are
+//! not taken here, and of kinds that nobody knew when this was written: they are passed over, and told.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -1,10 +1,10 @@
 //! Records of access: who published, was delivered, settled or changed what, and who was refused. By ids; a record
 //! never holds a payload, an attribute or a token.
 //!
-//! None is dropped while the process lives, whatever becomes of the file, the pipe or the log that they go to. So there is a
-//! bound to how many wait, and whoever changes something takes a place among them first: without one, nothing is done. What is
-//! done in any case (a consumer's settlements) waits with its answer. Only refusals are summed up, and never wait. A process
-//! that is killed loses the records that wait.
+//! None is dropped while the process lives, whatever becomes of the file, the pipe or the log that they go to. So there
+//! is a bound to how many wait, and whoever changes something takes a place among them first: without one, nothing is
+//! done. What is done in any case (a consumer's settlements) waits with its answer. Only refusals are summed up, and
+//! never wait. A process that is killed loses the records that wait.
 
 mod record_slots;
 mod record;
@@ -118,7 +118,8 @@ impl Access {
         self.recorded >= RecordedAccess::All
     }
 
-    /// A place for the record of something that is about to be done; `None`: there was none in time, and it must not be done.
+    /// A place for the record of something that is about to be done; `None`: there was none in time, and it must not be
+    /// done.
     pub(crate) async fn reserve(&self) -> Option<RecordSlot> {
         match self.slots.at_once(1) {
             Some(slot) => Some(slot),

@@ -50,8 +50,8 @@ pub(crate) struct Caller {
     certificate: String,
     #[serde(skip_serializing_if = "String::is_empty")]
     peer: String,
-    /// Of a certificate that is nobody here: what it says it is, the first tenants that its authority may speak for, and what is
-    /// wrong with it.
+    /// Of a certificate that is nobody here: what it says it is, the first tenants that its authority may speak for,
+    /// and what is wrong with it.
     #[serde(skip_serializing_if = "String::is_empty")]
     claimed_spiffe_id: String,
     #[serde(skip_serializing_if = "Vec::is_empty")]

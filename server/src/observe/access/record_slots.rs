@@ -1,5 +1,5 @@
-//! RecordSlots in the queue of records. Who is about to do something that is recorded takes one first, so that nothing is done whose
-//! record could not be kept.
+//! RecordSlots in the queue of records. Who is about to do something that is recorded takes one first, so that nothing
+//! is done whose record could not be kept.
 
 use std::{
     sync::Arc,
@@ -75,7 +75,8 @@ impl RecordSlots {
         self.blocked.subscribe()
     }
 
-    /// Looks whether there are places, for as long as this is polled. `waiting` are the records that are not written yet.
+    /// Looks whether there are places, for as long as this is polled. `waiting` are the records that are not written
+    /// yet.
     pub(super) async fn watch_for_slots(&self, waiting: impl Fn() -> usize) {
         loop {
             self.missed.notified().await;

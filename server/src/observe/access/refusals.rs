@@ -1,6 +1,6 @@
-//! Refusals: the first of a tenant for one reason are recorded each, more of them as one record that says how many. So nobody's
-//! noise hides anybody else's probing, and there is a bound to what all refusals together write. A refusal never waits for a
-//! place: without one it is counted with the others.
+//! Refusals: the first of a tenant for one reason are recorded each, more of them as one record that says how many. So
+//! nobody's noise hides anybody else's probing, and there is a bound to what all refusals together write. A refusal
+//! never waits for a place: without one it is counted with the others.
 
 use std::{
     collections::HashMap,
@@ -63,8 +63,8 @@ impl Refusals {
         None
     }
 
-    /// Begins a new interval; the records of the old one, each with what `place` gives, and those for which it gives nothing are
-    /// counted on.
+    /// Begins a new interval; the records of the old one, each with what `place` gives, and those for which it gives
+    /// nothing are counted on.
     pub(super) fn rotate<P>(&self, mut slot: impl FnMut() -> Option<P>) -> Vec<(Record<'static>, P)> {
         let mut summaries = Vec::new();
         self.lock().retain(|(_, reason), count| {

@@ -1,5 +1,5 @@
-//! Key sets in the form in which products publish them. The keys are made for the test; the members beside them are those
-//! that the products write.
+//! Key sets in the form in which products publish them. The keys are made for the test; the members beside them are
+//! those that the products write.
 
 use jsonwebtoken::Algorithm;
 use serde_json::{Value, json};
