@@ -5,13 +5,17 @@
 //! cargo run --release -p posthouse-server --example log_store [FOLDER]
 //! ```
 
-use std::error::Error;
-use std::fs::OpenOptions;
-use std::os::unix::fs::FileExt;
-use std::path::Path;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::{
+    error::Error,
+    fs::OpenOptions,
+    os::unix::fs::FileExt,
+    path::Path,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
 
 use bytes::Bytes;
 use posthouse_server::log::{CommitSink, Entry, GroupId, LocalLog, LocalLogOptions, Log, ProposeError};

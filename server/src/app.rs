@@ -10,7 +10,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use open::{Components, open};
 use posthouse_engine::halt::Halt;
 use posthouse_proto::v1::{
     consumer_server::ConsumerServer, messages_server::MessagesServer, publisher_server::PublisherServer,
@@ -22,6 +21,7 @@ use tonic::service::Routes;
 use tower::Layer as _;
 use tracing::{error, info, warn};
 
+use self::open::{Components, open};
 use crate::{
     catalogue::{Catalogue, CatalogueError, FromLog},
     clock::Clock,
@@ -71,8 +71,8 @@ pub enum ServeError {
     Door(#[from] DoorError),
     /// It has stopped, and what takes the access records has not taken the last of them.
     #[error(
-        "the server has stopped in good order, but for its last access records: {0} are lost, since what they go to took \
-         none until the drain deadline"
+        "the server has stopped in good order, but for its last access records: {0} are lost, since what they go to \
+         took none until the drain deadline"
     )]
     RecordsLost(usize),
     /// A thread could not be started.

@@ -62,7 +62,8 @@ mod tests {
             let head = encode_head(attributes.clone(), &payload);
             let whole = [&head[..], &payload].concat();
             let attributes: BTreeMap<_, _> = attributes.into_iter().collect();
-            let content = Content { attributes: attributes.clone(), payload: payload.clone(), ..Content::default() };
+            let content =
+                Content { attributes: attributes.clone(), payload: payload.clone(), ..Content::default() };
             prop_assert_eq!(&whole, &content.encode_to_vec());
             let opened = open(head.chain(payload.clone())).unwrap();
             prop_assert_eq!((&opened.attributes, &opened.payload), (&attributes, &payload));

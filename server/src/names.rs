@@ -60,7 +60,10 @@ pub enum NameError {
         length: usize,
     },
     /// A character outside the alphabet.
-    #[error("the {kind} has '{}' at byte {position}; only a-z, 0-9 and '-' are allowed", .character.escape_default())]
+    #[error(
+        "the {kind} has '{}' at byte {position}; only a-z, 0-9 and '-' are allowed",
+        .character.escape_default()
+    )]
     Character {
         /// What was expected.
         kind: NameKind,

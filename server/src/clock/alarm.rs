@@ -52,9 +52,9 @@ impl Clock {
                 None => {}
                 Some(Word::Differs) => warn!(
                     wall_clock_ahead_seconds = ahead_ms as f64 / 1_000.0,
-                    "the wall clock and the time of batches differ: look at the server's clock. What is told goes by the wall \
-                     clock; leases, retries and waiting times go by the time of batches, which is drawn towards it by at most \
-                     one hundredth, so that nothing expires early"
+                    "the wall clock and the time of batches differ: look at the server's clock. What is told goes \
+                     by the wall clock; leases, retries and waiting times go by the time of batches, which is drawn \
+                     towards it by at most one hundredth, so that nothing expires early"
                 ),
                 Some(Word::Over) => info!("the wall clock and the time of batches agree again"),
             }

@@ -218,7 +218,8 @@ fn each_mistake_is_told_with_line_and_key() {
 
 #[test]
 fn all_mistakes_are_told_at_once() {
-    let text = "[server]\nlisten = 1\n[tls]\nkey = \"x\"\n[[issuer]]\njwks = \"oct.json\"\ntenants = [\"a\"]\n[[tenant]]\nname = \"B\"\nwhat = 1\n";
+    let text = "[server]\nlisten = 1\n[tls]\nkey = \"x\"\n[[issuer]]\njwks = \"oct.json\"\ntenants = [\"a\"]\n\
+                [[tenant]]\nname = \"B\"\nwhat = 1\n";
     let folder = folder();
     let errors = load_in(folder.path(), text).unwrap_err();
     let shown = errors.to_string();

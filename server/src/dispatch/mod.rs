@@ -23,8 +23,8 @@ use posthouse_engine::{
     outcome::{LiveDelivery, Outcome},
     schema::Command,
 };
-use subscription::Subscription;
 
+use self::subscription::Subscription;
 use crate::shard::{Reply, ShardError};
 
 pub(crate) use returns::ReturnTag;

@@ -1,6 +1,5 @@
 //! One subscription's sessions, and what comes of what was picked for them.
 
-use idle::Idle;
 use posthouse_engine::{
     halt::Halt,
     ids::SubscriptionRef,
@@ -9,8 +8,8 @@ use posthouse_engine::{
     outcome::{Granted, LiveDelivery},
     schema::Holder,
 };
-use sessions::Sessions;
 
+use self::{idle::Idle, sessions::Sessions};
 use super::{
     pick::Picker,
     returns::Returns,

@@ -60,8 +60,8 @@ impl Callers {
         }
         drop(reported);
         let days = known.lifetime.as_secs() / (24 * 3600);
-        let advice = "a client certificate is valid for more than a year: whoever gets hold of its key can use it until \
-                      then; issue shorter ones (identity.max_certificate_lifetime_seconds refuses them)";
+        let advice = "a client certificate is valid for more than a year: whoever gets hold of its key can use it \
+        until then; issue shorter ones (identity.max_certificate_lifetime_seconds refuses them)";
         if before < MAX_LONG_CERTIFICATES_REPORTED {
             tracing::warn!(spiffe_id = %known.spiffe_id, days, "{advice}");
         } else {

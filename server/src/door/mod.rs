@@ -183,8 +183,8 @@ fn log_refusal(why: NoSlot, peer: SocketAddr, last_logged: &mut Option<Instant>)
         ),
         NoSlot::Source => tracing::warn!(
             %peer,
-            "connections are closed at once: as many from this address or its network as may be have not brought a good \
-             token yet"
+            "connections are closed at once: as many from this address or its network as may be have not brought a \
+             good token yet"
         ),
     }
 }

@@ -5,10 +5,8 @@ mod setting;
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
-use client::Client;
 use rcgen::{ExtendedKeyUsagePurpose, KeyPair};
 use rustls::{AlertDescription, version::TLS12};
-use setting::{PATIENCE, Setting};
 use time::OffsetDateTime;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -16,6 +14,10 @@ use tokio::{
     time::timeout,
 };
 
+use self::{
+    client::Client,
+    setting::{PATIENCE, Setting},
+};
 use crate::{
     identity::testing::{authority, leaf, uri},
     limits::MAX_HANDSHAKES,

@@ -17,9 +17,9 @@ use std::{
 };
 
 use posthouse_engine::ids::TenantId;
-use state::{Entered, State};
 use tokio::{runtime::Handle, sync::oneshot};
 
+use self::state::{Entered, State};
 use crate::limits;
 
 /// One connection, as far as fairness goes.

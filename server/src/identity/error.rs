@@ -57,8 +57,8 @@ pub enum IdentityError {
     ConnectionThrottled,
     /// Too many tokens with the certificate were not good.
     #[error(
-        "too many tokens with this certificate were not good, so no further one is checked for a moment; those that were \
-         checked before are taken. Find out which client with this certificate sends them"
+        "too many tokens with this certificate were not good, so no further one is checked for a moment; those that \
+         were checked before are taken. Find out which client with this certificate sends them"
     )]
     CertificateThrottled {
         /// How long no token is checked.

@@ -1,7 +1,7 @@
 //! The bytes of a segment file, little-endian.
 //!
 //! ```text
-//! segment:  header (whole blocks) | group | group | ... | zeroes (format 1) or anything (2) up to the size in the header
+//! segment:  header (whole blocks) | group | group | ... | zeroes (format 1) or anything (2), up to the header's size
 //! header:   magic 8 | format 4 | length 4 | id 8 | nonce 8 | previous nonce 8 | previous sequence 8 | size 8
 //!           | count 4 | count times (group 2, last index 8) | checksum 4
 //! group:    magic 4 | kind 2 | zero 2 | nonce 8 | sequence 8 | previous end 8 | body length 4 | records 4

@@ -35,9 +35,11 @@ use std::{collections::BTreeMap, time::Duration};
 
 use bytes::Bytes;
 
-pub use self::local::{LocalLog, LocalLogOptions, OnFatal, Watched};
-pub use self::memory::{MemDisk, MemLog};
-pub use self::open::{LogOpenError, OpenLog, ReplayError};
+pub use self::{
+    local::{LocalLog, LocalLogOptions, OnFatal, Watched},
+    memory::{MemDisk, MemLog},
+    open::{LogOpenError, OpenLog, ReplayError},
+};
 
 /// One ordered log among those that share the disk: a shard's, or the catalogue's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

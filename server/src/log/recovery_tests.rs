@@ -8,7 +8,7 @@ use std::{
     sync::Arc,
 };
 
-use proptest::prelude::*;
+use proptest::{prelude::*, sample::Index};
 
 use super::{
     Entry, GroupId, Log,
@@ -134,7 +134,7 @@ proptest! {
     #[test]
     fn a_flipped_byte_never_loses_more_than_the_last_group(
         written in groups(12), clean: bool, worn: bool,
-        flips in prop::collection::vec((any::<prop::sample::Index>(), any::<prop::sample::Index>(), 1..=255_u8), 40),
+        flips in prop::collection::vec((any::<Index>(), any::<Index>(), 1..=255_u8), 40),
     ) {
         let dir = tempfile::tempdir().unwrap();
         write(dir.path(), &begin(dir.path(), worn), &written, clean);
@@ -152,7 +152,7 @@ proptest! {
     }
 
     #[test]
-    fn a_cut_file_is_refused(written in groups(12), file: prop::sample::Index, at: prop::sample::Index) {
+    fn a_cut_file_is_refused(written in groups(12), file: Index, at: Index) {
         let dir = tempfile::tempdir().unwrap();
         write(dir.path(), &small(), &written, false);
         let files = segments(dir.path());
@@ -163,7 +163,7 @@ proptest! {
     }
 
     #[test]
-    fn a_missing_segment_is_refused(written in groups(30), file: prop::sample::Index) {
+    fn a_missing_segment_is_refused(written in groups(30), file: Index) {
         let dir = tempfile::tempdir().unwrap();
         write(dir.path(), &small(), &written, false);
         let files = segments(dir.path());

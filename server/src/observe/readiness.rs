@@ -167,7 +167,8 @@ impl Readiness {
         }
         if state.unrecorded {
             line(format_args!(
-                "access records are not taken: what is recorded is refused or waits; see the log, and what access.file names"
+                "access records are not taken: what is recorded is refused or waits; see the log, and what \
+                 access.file names"
             ));
         }
         if disk_full {

@@ -154,7 +154,11 @@ impl Writer {
             && !self.target.is_lost()
         {
             let path = self.target_name();
-            tracing::warn!(%error, path, "the access file cannot be opened again; the one that was moved is written on");
+            tracing::warn!(
+                %error,
+                path,
+                "the access file cannot be opened again; the one that was moved is written on"
+            );
         }
         opened.is_ok()
     }

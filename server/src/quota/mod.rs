@@ -18,8 +18,8 @@ use std::{
 };
 
 use posthouse_engine::ids::DepartmentId;
-use rate::Rate;
 
+use self::rate::Rate;
 use crate::{config::TenantCaps, limits::TOKENLESS_STREAMS_PART, names::TenantName, pace::Pace};
 pub use usage::{Sum, Usages};
 

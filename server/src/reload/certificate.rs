@@ -132,7 +132,8 @@ fn dropped_names(old: &TlsConfig, new: &TlsConfig) -> Vec<String> {
     let names = certificates::names_dropped(old, new).into_iter();
     names
         .map(|name| {
-            format!("it no longer fits {name}: clients that ask for that name refuse it; list in tls.names what it must fit")
+            format!("it no longer fits {name}: clients that ask for that name refuse it; list in tls.names what it \
+                     must fit")
         })
         .collect()
 }

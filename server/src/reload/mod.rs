@@ -14,14 +14,16 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use sources::{News, Sources};
 use tokio::{
     sync::Notify,
     time::{Instant, MissedTickBehavior, interval, sleep, timeout},
 };
 use tracing::{info, warn};
-use watch::Watch;
 
+use self::{
+    sources::{News, Sources},
+    watch::Watch,
+};
 use crate::{
     config::Config,
     door::Trust,

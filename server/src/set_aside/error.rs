@@ -31,7 +31,10 @@ pub enum SetAsideError {
     #[error("{0}; nothing was changed")]
     Rows(String),
     /// The change could not be written.
-    #[error("the change could not be written to the store: {}; the same command says whether it was made", causes(.0))]
+    #[error(
+        "the change could not be written to the store: {}; the same command says whether it was made",
+        causes(.0)
+    )]
     Write(StoreError),
 }
 

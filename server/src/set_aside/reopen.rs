@@ -105,8 +105,8 @@ fn unknown(folder: &StoppedFolder, name: &str) -> Result<SetAsideError, SetAside
 fn broken(name: &str, problems: Vec<String>) -> SetAsideError {
     SetAsideError::refused(
         format!("the rows of {name} do not fit together:\n  {}", some(problems).join("\n  ")),
-        "report it with the server's log, or restore a backup; with --force it is opened all the same, and its next command or \
-         timer may halt its shard again, for all departments on it",
+        "report it with the server's log, or restore a backup; with --force it is opened all the same, and its next \
+         command or timer may halt its shard again, for all departments on it",
     )
 }
 

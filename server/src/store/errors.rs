@@ -35,7 +35,8 @@ pub enum StoreOpenError {
     },
     /// There is none.
     #[error(
-        "there is no store in {}, although the log has begun; put its files back, or restore the data folder from a backup",
+        "there is no store in {}, although the log has begun; put its files back, or restore the data folder from a \
+         backup",
         path.display()
     )]
     Missing {
@@ -89,8 +90,8 @@ pub enum StoreError {
     Unsupported(&'static str),
     /// A row of bodies is not what was written.
     #[error(
-        "a row of message bodies is not whole; keep a copy of the data folder, check the disk, and restore the folder from \
-         a backup"
+        "a row of message bodies is not whole; keep a copy of the data folder, check the disk, and restore the \
+         folder from a backup"
     )]
     NotWhole,
     /// A column family is not there, though opening makes all.

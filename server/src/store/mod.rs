@@ -27,12 +27,14 @@ mod trims;
 #[cfg(test)]
 mod trims_tests;
 
-pub use self::errors::{StoreError, StoreOpenError};
-pub use self::flusher::{Applied, FlushError, Flusher, FlusherOptions};
-pub use self::health::{StoreHealth, StoreWritten};
-pub use self::lock::lock_patiently;
 pub(crate) use self::meter::{ReadCost, ReadMeter};
-pub use self::node::{DataDir, DataDirError, NodeId};
-pub use self::options::StoreOptions;
-pub use self::read_bodies::Amount;
-pub use self::rocks::Store;
+pub use self::{
+    errors::{StoreError, StoreOpenError},
+    flusher::{Applied, FlushError, Flusher, FlusherOptions},
+    health::{StoreHealth, StoreWritten},
+    lock::lock_patiently,
+    node::{DataDir, DataDirError, NodeId},
+    options::StoreOptions,
+    read_bodies::Amount,
+    rocks::Store,
+};

@@ -107,7 +107,10 @@ pub enum DataDirError {
         path: PathBuf,
     },
     /// The folder is empty, or another program's.
-    #[error("{} is no data folder: it has no NODE file, no log and no store; name the folder of `data_dir`", path.display())]
+    #[error(
+        "{} is no data folder: it has no NODE file, no log and no store; name the folder of `data_dir`",
+        path.display()
+    )]
     NoData {
         /// The folder.
         path: PathBuf,

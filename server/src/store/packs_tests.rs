@@ -149,7 +149,10 @@ proptest! {
     /// Batches of bodies of any size, asked for in any order.
     #[test]
     fn every_body_is_found_where_it_is_and_nowhere_else(
-        batches in prop::collection::vec((1..4_u32, prop::collection::vec(0..60_000_usize, 1..12), 0..3_u64, any::<bool>()), 1..12),
+        batches in prop::collection::vec(
+            (1..4_u32, prop::collection::vec(0..60_000_usize, 1..12), 0..3_u64, any::<bool>()),
+            1..12,
+        ),
         mut asked in prop::collection::vec(0..90_u64, 60),
         bounds in prop::collection::vec(((1..4_u32, 0..90_u64), (1..4_u32, 0..90_u64), 0..20_usize), 20),
     ) {
@@ -159,7 +162,8 @@ proptest! {
         for (number, sizes, gap, flush) in &batches {
             let next = &mut next[*number as usize];
             let first = *next + gap;
-            let writes: Vec<_> = (first..).zip(sizes).map(|(sequence, bytes)| body(*number, sequence, *bytes)).collect();
+            let body = |(sequence, bytes): (u64, &usize)| body(*number, sequence, *bytes);
+            let writes: Vec<_> = (first..).zip(sizes).map(body).collect();
             *next = first + sizes.len() as u64;
             store.write(&writes).unwrap();
             model.write(&writes);
@@ -194,10 +198,13 @@ proptest! {
         }
         for ((a, x), (b, y), limit) in bounds {
             let (from, to) = (key(a, x), key(b, y));
-            prop_assert!(store.range(Family::Body, &from, &to, limit).unwrap() == model.range(Family::Body, &from, &to, limit).unwrap());
-            prop_assert!(store.last(Family::Body, &from, &to).unwrap() == model.last(Family::Body, &from, &to).unwrap());
+            let expected = model.range(Family::Body, &from, &to, limit).unwrap();
+            prop_assert!(store.range(Family::Body, &from, &to, limit).unwrap() == expected);
+            let expected = model.last(Family::Body, &from, &to).unwrap();
+            prop_assert!(store.last(Family::Body, &from, &to).unwrap() == expected);
             let behind = [&from[..], &[0]].concat();
-            prop_assert!(store.range(Family::Body, &behind, &to, limit).unwrap() == model.range(Family::Body, &behind, &to, limit).unwrap());
+            let expected = model.range(Family::Body, &behind, &to, limit).unwrap();
+            prop_assert!(store.range(Family::Body, &behind, &to, limit).unwrap() == expected);
         }
     }
 }

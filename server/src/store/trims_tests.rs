@@ -125,7 +125,8 @@ proptest! {
             let keys: Vec<_> = (1..next).map(|sequence| key(number, sequence)).collect();
             let expected: Vec<_> = keys.iter().map(|key| model.get(Family::Body, key).unwrap()).collect();
             let sequences: Vec<_> = (1..next).collect();
-            prop_assert!(store.bodies(queue(number), DEFAULT_LANE, &sequences, Amount::ALL).unwrap() == expected);
+            let found = store.bodies(queue(number), DEFAULT_LANE, &sequences, Amount::ALL).unwrap();
+            prop_assert!(found == expected);
             for key in &keys {
                 prop_assert!(store.get(Family::Body, key).unwrap() == model.get(Family::Body, key).unwrap());
                 let last = |kv: &dyn Kv| kv.last(Family::Body, &[], key).unwrap();

@@ -133,8 +133,8 @@ fn list_set_aside(store: &Store, catalogue: &CatalogueMachine, part: &mut Part) 
         let tenant = view.tenants.iter().find(|tenant| tenant.id == department.tenant);
         let tenant = tenant.map_or("", |tenant| &tenant.name);
         part.notices.push(format!(
-            "tenants/{tenant}/departments/{} is set aside: entry {} of shard {}, digest {}, was skipped at {} by {}: {}; \
-             `posthouse store reopen {tenant}/{}` opens it again",
+            "tenants/{tenant}/departments/{} is set aside: entry {} of shard {}, digest {}, was skipped at {} by \
+             {}: {}; `posthouse store reopen {tenant}/{}` opens it again",
             department.name,
             mark.index,
             department.shard.0,
@@ -196,8 +196,8 @@ fn halted(dir: &Path, shard: ShardId, by: &HaltedBy) -> Problem {
     let what = format!("shard {number} halts at entry {index} of its log, digest {digest}: {stop}");
     let next = match stop.blame() {
         Blame::Entry => format!(
-            "keep a copy of the data folder and report this; to go on without the entry, with the department that it names set \
-             aside: posthouse store skip {number} {index} --digest {digest} --reason WHY --data-dir {}",
+            "keep a copy of the data folder and report this; to go on without the entry, with the department that \
+             it names set aside: posthouse store skip {number} {index} --digest {digest} --reason WHY --data-dir {}",
             dir.display()
         ),
         Blame::Program => "start the version that wrote the entry, or a newer one".to_owned(),

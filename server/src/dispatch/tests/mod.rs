@@ -4,8 +4,8 @@ mod shares;
 mod world;
 
 use posthouse_engine::schema::SettleKind;
-use world::{World, live, sequences};
 
+use self::world::{World, live, sequences};
 use super::SessionEvent;
 
 fn is_idle(event: &SessionEvent) -> bool {

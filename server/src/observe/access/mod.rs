@@ -38,7 +38,8 @@ use crate::{
 pub enum AccessError {
     /// The file cannot be opened.
     #[error(
-        "the access records cannot be written to {path}: {source}; correct access.file, or set access.records to \"off\""
+        "the access records cannot be written to {path}: {source}; correct access.file, or set access.records to \
+         \"off\""
     )]
     File {
         /// Which.

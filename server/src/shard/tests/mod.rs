@@ -10,7 +10,6 @@ use std::{
     },
 };
 
-use node::{Node, SHARDS, at, context, replayed, store};
 use posthouse_engine::{
     ids::ShardId,
     limits::MACHINE_VERSION,
@@ -20,6 +19,7 @@ use posthouse_engine::{
 use prost::Message as _;
 use tokio::sync::mpsc;
 
+use self::node::{Node, SHARDS, at, context, replayed, store};
 use super::{Reply, ShardError, replica::Replica};
 use crate::{
     clock::{Clock, LastStamp},

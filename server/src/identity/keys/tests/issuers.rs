@@ -99,6 +99,7 @@ fn kubernetes_and_spire() {
     ];
     let text = parse(&spire).unwrap_err()[0].to_string();
     assert!(text.contains("\"jwt-svid\""), "{text}");
-    let bundle = json!({"spiffe_sequence": 1, "spiffe_refresh_hint": 2, "keys": [key("k", Algorithm::ES256, &json!({}))]});
+    let keys = [key("k", Algorithm::ES256, &json!({}))];
+    let bundle = json!({"spiffe_sequence": 1, "spiffe_refresh_hint": 2, "keys": keys});
     usable(&KeySet::parse(bundle.to_string().as_bytes()).unwrap(), &[("k", SignatureAlgorithm::Es256)]);
 }
