@@ -4,8 +4,9 @@ use std::{collections::BTreeMap, fs};
 
 use super::pages::{Page, root};
 
-/// The files that define limits.
-const SOURCES: &[&str] = &["server/src/limits.rs", "engine/src/limits.rs"];
+/// The folder of the files that define the server's limits, and the file of the engine's.
+const SERVER: &str = "server/src/limits";
+const ENGINE: &str = "engine/src/limits.rs";
 
 /// Limits that no caller reaches: of the server's own work, its files, its log and its configuration.
 const INNER: &[&str] = &[
@@ -15,6 +16,7 @@ const INNER: &[&str] = &[
     "BODY_CACHE_BYTES",
     "CANCEL_GRACE",
     "CERTIFICATE_CHECK_INTERVAL",
+    "CHECK_PART",
     "CHUNK",
     "CLOSED_LEASES_PER_TIMER",
     "CONFIGURE_AGAIN_INTERVAL",
@@ -39,7 +41,6 @@ const INNER: &[&str] = &[
     "LEAST_H2_FRAME_BYTES",
     "LEAST_UNSENT_BYTES",
     "LONG_CERTIFICATE_LIFETIME",
-    "LOOK_PART",
     "MACHINE_VERSION",
     "MAX_ACCESS_RANGES",
     "MAX_CONFIG_FILE_BYTES",
@@ -96,8 +97,12 @@ const INNER: &[&str] = &[
 /// The constants of the sources with their expressions; of two with one name, the server's.
 fn constants() -> BTreeMap<String, String> {
     let mut constants = BTreeMap::new();
-    for source in SOURCES {
-        let text = fs::read_to_string(root().join(source)).unwrap();
+    let folder = fs::read_dir(root().join(SERVER)).unwrap();
+    let mut sources: Vec<_> = folder.map(|file| file.unwrap().path()).collect();
+    assert!(sources.len() > 5, "{sources:?}");
+    sources.push(root().join(ENGINE));
+    for source in sources {
+        let text = fs::read_to_string(&source).unwrap();
         for rest in text.split("\npub const ").skip(1) {
             let (name, rest) = rest.split_once(':').unwrap();
             // The value may stand on the next line.
