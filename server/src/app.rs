@@ -1,4 +1,4 @@
-//! The only file that knows every room: builds them, runs them, ends them in order.
+//! Builds all modules, runs them, and ends them in order.
 
 mod open;
 mod tenants;
@@ -57,7 +57,7 @@ pub enum ServeError {
     /// What is stored cannot be read.
     #[error("the stored state cannot be used: {0}; restore a backup, or report this with the server's log")]
     State(String),
-    /// The declared tenants were not taken.
+    /// The catalogue refused the declared tenants.
     #[error(transparent)]
     Catalogue(#[from] CatalogueError),
     /// A department could not be configured on its shard.
@@ -69,7 +69,7 @@ pub enum ServeError {
     /// The port cannot be opened, or TLS cannot be set up.
     #[error(transparent)]
     Door(#[from] DoorError),
-    /// It has stopped, and what takes the access records has not taken the last of them.
+    /// The server has stopped, and the sink of the access records has not accepted the last of them.
     #[error(
         "the server has stopped in good order, but for its last access records: {0} are lost, since what they go to \
          took none until the drain deadline"
@@ -89,10 +89,10 @@ impl From<Halt> for ServeError {
 /// How long streams may take to see that their connections are closed.
 const STREAMS_END: Duration = Duration::from_secs(1);
 
-/// What of the drain deadline is kept for the last lines of the log.
+/// The part of the drain deadline that is reserved for writing the last lines of the log.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
-/// What of the drain deadline is kept for finishing what was accepted and flushing the store.
+/// The part of the drain deadline that is reserved for finishing accepted commands and flushing the store.
 const AFTER_DRAIN: Duration = Duration::from_secs(5);
 
 /// How a server is run, beside its configuration.
@@ -102,8 +102,8 @@ pub struct ServeOptions {
     pub accept_clock_jump: bool,
     /// Notified when certificates, authorities and key sets are to be read again at once.
     pub reread: Arc<Notify>,
-    /// Where the program's log goes, so that access records can go the same way, and lines that it drops are counted.
-    /// `None`: standard error, which then should have no other writer.
+    /// The output of the program's log. Access records can be written to it too, and the lines that it drops are
+    /// counted. `None` stands for standard error, which should then have no other writer.
     pub log: Option<Out>,
 }
 
@@ -188,7 +188,7 @@ pub async fn serve(
     if lost > 0 { Err(ServeError::RecordsLost(lost)) } else { Ok(()) }
 }
 
-/// What an operator should know of the configuration, and of the files that it names.
+/// Logs what an operator should know of the configuration and of the files that it names.
 fn log_notices(config: &Config) {
     for ConfigNotice { what, severity } in &config.notices {
         match severity {
@@ -204,7 +204,7 @@ fn connections_deadline(config: &Config) -> Duration {
     deadline.saturating_sub(AFTER_DRAIN).max(deadline / 2)
 }
 
-/// When asked to, tells everybody that the server ends; when that was.
+/// Waits for the request to drain, and notifies all modules. Returns when that was.
 async fn begin_draining(
     shutdown: impl Future<Output = ()>,
     observer: &Observer,
@@ -220,8 +220,8 @@ async fn begin_draining(
     drained_at
 }
 
-/// Keeps access records going. While there is no place for another, nobody is sent here; and where deliveries are
-/// recorded, nothing is leased.
+/// Completes access records for as long as it is polled. While there is no slot for another record, the server is not
+/// ready; if deliveries are recorded, nothing is leased.
 async fn record(observer: Arc<Observer>, shards: Shards) {
     let pausing = async {
         let (mut blocked, mut paused) = (observer.access.blocked(), false);
@@ -251,7 +251,7 @@ async fn end_tasks<const N: usize>(tasks: [JoinHandle<()>; N]) {
     }
 }
 
-/// What was accepted is finished, then the store takes it all, so that a restart has nothing to replay.
+/// Finishes the accepted commands, then flushes the store, so that a restart has nothing to replay.
 fn finish(
     log: &dyn Log,
     flusher: Arc<Flusher>,
@@ -268,14 +268,14 @@ fn finish(
     shards.send_all(|| Event::Stop);
     drop(to_catalogue.send(FromLog::Stop));
     workers.drain(..).for_each(|worker| drop(worker.join()));
-    // RocksDB is closed here, before the process takes its globals apart.
+    // RocksDB is closed here, before the process destroys its globals.
     if Arc::into_inner(store).is_none() {
         warn!("the store is still in use at the end");
     }
     drop(data_dir);
 }
 
-/// What watches the server, and its listener, if one is configured.
+/// Starts the observer, and its listener if one is configured.
 async fn observe(config: &Config, log: Out) -> Result<(Arc<Observer>, Option<Management>), ServeError> {
     log_notices(config);
     let observer = Observer::new(config, log)?;
@@ -343,7 +343,7 @@ fn flusher(
         .map_err(ServeError::Thread)
 }
 
-/// What answers calls that are authenticated.
+/// The services and layers that answer authenticated calls.
 type Calls = rpc::Placed<Envelope<Intake<rpc::Changes<Explain<Routes>>>>>;
 
 fn routes(

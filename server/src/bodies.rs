@@ -23,7 +23,7 @@ use crate::{
 pub(crate) struct Body {
     /// The time of the batch that published it.
     pub(crate) published_at_ms: u64,
-    /// What is told of that.
+    /// That time as the wall clock shows it.
     pub(crate) shown_published_at_ms: u64,
     /// Of a message that was moved to a dead-letter queue.
     pub(crate) origin: Option<Box<DeadLetterOrigin>>,
@@ -92,8 +92,7 @@ fn within(sizes: impl Iterator<Item = usize>, amount: Amount) -> usize {
     sizes.take_while(more).count()
 }
 
-/// From the store, off the network's threads. If they cannot be read together, those before the first that cannot be
-/// read alone.
+/// Reads bodies from the store on a blocking thread. If one cannot be read, the bodies before it are read one by one.
 async fn read_stored(
     store: &Arc<Store>,
     at: SubscriptionRef,

@@ -33,22 +33,22 @@ use crate::{
     store::Store,
 };
 
-/// Why the catalogue did not take a change.
+/// Why the catalogue refused a change.
 #[derive(Debug, Clone, thiserror::Error)]
 #[error("the catalogue took no change: {0}")]
 pub struct CatalogueError(String);
 
-/// What the log tells the catalogue.
+/// What the log reports to the catalogue.
 pub(crate) enum FromLog {
     /// Synced entries, in order.
     Committed(Vec<Entry>),
-    /// A proposal that the log did not take after all.
+    /// The log refused a proposal after it was accepted.
     Refused(u64, ProposeError),
     /// The server has stopped.
     Stop,
 }
 
-/// Where the departments are, at one index of the catalogue.
+/// The shard of each department, at one index of the catalogue.
 #[derive(Debug, Default)]
 pub(crate) struct Directory {
     by_name: HashMap<String, HashMap<String, DepartmentView>>,
@@ -193,7 +193,7 @@ impl Catalogue {
     fn answer(&self, id: u64, result: Result<(), CatalogueError>) {
         let waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
         if let Some(caller) = waiting {
-            // The caller may have gone away.
+            // The caller may have left.
             drop(caller.send(result));
         }
     }

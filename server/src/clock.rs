@@ -1,13 +1,13 @@
-//! The stamp of batches: the last stamp plus monotonic time, drawn slowly towards the wall clock.
+//! The stamp of batches: the last stamp plus monotonic time, slowly corrected towards the wall clock.
 //!
-//! A wall clock that jumps must neither expire a year of messages nor stop time. So stamps follow the monotonic clock
-//! and take up at most one hundredth of what has passed of the difference to the wall clock. A wall clock more than
-//! seven days ahead at start is not believed until an operator says so: stamps go on from the last one and nothing
-//! expires. Else the time without a server is what the wall clock says has passed since the last stamp, so that one
-//! that was set while the server ran ends no lease early at the next start.
+//! A wall clock that jumps must neither expire a year of messages nor stop time. So stamps follow the monotonic clock,
+//! and are corrected by at most one hundredth of the elapsed time. A wall clock that is more than seven days ahead at
+//! start is not believed until an operator confirms it: stamps go on from the last one, and nothing expires. Otherwise
+//! the time without a server is the difference of the wall clock to its reading at the last stamp, so that a clock that
+//! was set while the server ran ends no lease early at the next start.
 //!
-//! What is due goes by stamps; what is told goes by the wall clock, which may be set right at any time. [`Now`] says
-//! what a stamp is on the wall clock.
+//! Deadlines are compared with stamps; shown times are the wall clock's, which may be set at any time. [`Now`] converts
+//! a stamp to the wall clock's time.
 
 mod alarm;
 
@@ -24,7 +24,7 @@ pub const MAX_JUMP_AT_START: Duration = Duration::from_secs(7 * 24 * 3_600);
 /// The part of elapsed time by which a stamp may be drawn towards the wall clock.
 const SLEW_PART: i64 = 100;
 
-/// Stamps that differ from the wall clock by less are told as they are: what is told then grows as they do.
+/// Stamps that differ less from the wall clock are shown unchanged: then shown times grow as stamps do.
 const NEARLY_US: i64 = 10_000;
 
 /// Stamps for batches, Unix milliseconds, never decreasing.
@@ -49,12 +49,12 @@ pub struct LastStamp {
     pub wall_ms: u64,
 }
 
-/// One look at the clock.
+/// One reading of the clock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Now {
     /// The stamp for a batch made now, Unix milliseconds.
     pub stamp_ms: u64,
-    /// What is told of it: the wall clock's time, Unix milliseconds.
+    /// The same moment on the wall clock, in Unix milliseconds: it is only shown.
     pub wall_ms: u64,
     /// By how much stamps are about to gain on the wall clock.
     gains_ms: u64,
@@ -122,7 +122,7 @@ impl Clock {
         self.now().stamp_ms
     }
 
-    /// The stamp for a batch made now, and what is told of it.
+    /// The stamp for a batch made now, and the wall clock's time.
     pub fn now(&self) -> Now {
         self.now_at(wall_us(), Instant::now())
     }
@@ -143,7 +143,7 @@ impl Clock {
     fn now_at(&self, wall_us: i64, now: Instant) -> Now {
         let stamp_us = self.advance(wall_us, now);
         let ahead_us = wall_us.saturating_sub(stamp_us);
-        // Before 1970 it tells nothing.
+        // A wall clock before 1970 is ignored.
         let nearly = ahead_us.abs() < NEARLY_US || wall_us <= 0;
         let gains_us = if nearly || self.expiry_halted { 0 } else { ahead_us };
         let ms = |us: i64| u64::try_from(us / 1_000).unwrap_or(0);
@@ -195,7 +195,7 @@ mod tests {
         assert!(clock.expiry_halted());
         let later = clock.now_at(wall_us + 2_000_000, now + Duration::from_secs(2));
         assert_eq!(later.stamp_ms, last_ms + 2_000);
-        // What was stamped before is told by what the wall clock says all the same; nothing is gained on it.
+        // A stamp of an earlier run is still shown by the wall clock's time, without a correction.
         assert_eq!(later.left_ms(last_ms + 62_000), 60_000);
         let clock = Clock::start_at(at(last_ms), true, wall_us, now);
         assert!(!clock.expiry_halted());
@@ -238,7 +238,7 @@ mod tests {
         }
     }
 
-    /// Clocks read every ten seconds, of a wall clock that is set by so much after the first look.
+    /// Readings every ten seconds, of a wall clock that is set after the first one.
     fn readings(set_us: i64) -> impl Iterator<Item = (u64, Now)> {
         let now = Instant::now();
         let clock = Clock::start_at(at(0), false, DAY_US, now);
@@ -271,7 +271,8 @@ mod tests {
             let shown_ms = first.shown_ms(due_ms);
             let passed = readings(set_us).skip(1).find(|(_, now)| now.stamp_ms >= due_ms).unwrap().1;
             assert!(passed.wall_ms >= shown_ms, "{set_us}: told {shown_ms}, passed at {}", passed.wall_ms);
-            // Behind stamps go more slowly than is told; a look comes every ten seconds.
+            // Stamps behind the wall clock advance more slowly than the shown time; there is a reading every ten
+            // seconds.
             assert!(
                 passed.wall_ms - shown_ms <= 17_000,
                 "{set_us}: told {shown_ms}, passed at {}",

@@ -1,6 +1,6 @@
-//! The content of a message: what its producer published, as it is stored and encrypted or decrypted in one piece.
+//! The content of a message: what its producer published, in the form in which it is stored.
 //!
-//! Publishing encodes it, delivery opens it. The engine and the store never look inside.
+//! Publishing encodes it, delivery opens it; encryption belongs here. Neither the engine nor the store decodes it.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -13,7 +13,7 @@ use prost::{
 
 /// The field number of `Content.payload` in the store's schema.
 const PAYLOAD_FIELD: u32 = 5;
-/// The most bytes of that field's key and length.
+/// The most bytes that the field's key and length take.
 const PAYLOAD_KEY_BYTES: usize = 6;
 
 /// What a producer published, unencrypted.
@@ -23,8 +23,7 @@ pub(crate) struct PlainContent {
     pub(crate) payload: Bytes,
 }
 
-/// The bytes of an unencrypted content that stand before its payload. The payload's own bytes follow them and are not
-/// copied.
+/// The bytes of an unencrypted content before its payload. The payload's own bytes follow them and are not copied.
 pub(crate) fn encode_head(attributes: HashMap<String, String>, payload: &Bytes) -> Bytes {
     let before = Content { attributes: attributes.into_iter().collect(), ..Content::default() };
     let mut head = Vec::with_capacity(before.encoded_len() + PAYLOAD_KEY_BYTES);

@@ -1,8 +1,8 @@
-//! Room on the disk: publishes are refused before it is full, so that consuming, which needs a little, goes on.
+//! Free disk space. Publishes are refused before the disk is full, so that consuming, which needs a little space, goes
+//! on.
 //!
-//! Others may fill the disk all the same. So a file beside the data, the ballast, holds room that nothing else can
-//! take: it is given up when there is next to none left, and whenever the server starts, since to open the store takes
-//! some.
+//! Other programs may fill the disk nevertheless. So a file beside the data, the ballast, reserves space. It is removed
+//! when there is almost no space left, and at each start, since opening the store needs some.
 
 use std::{
     fs::{self, OpenOptions},
@@ -25,16 +25,16 @@ use crate::{
     store::{Flusher, Store},
 };
 
-/// How often the room is looked at.
+/// How often free space is measured.
 const INTERVAL: Duration = Duration::from_millis(500);
 
-/// Whether publishes may be taken.
+/// Decides whether publishes are accepted.
 #[derive(Debug)]
 pub(crate) struct DiskGuard {
     min_free_bytes: u64,
     ballast: Ballast,
     full: AtomicBool,
-    /// Bytes published since the room was last looked at.
+    /// Bytes published since the last measurement.
     published: AtomicU64,
 }
 
@@ -49,12 +49,12 @@ pub(crate) struct Ballast {
 }
 
 impl DiskGuard {
-    /// For a server that refuses publishes with less room than this.
+    /// A guard that refuses publishes while less is free than this.
     pub(crate) fn new(min_free_bytes: u64, ballast: Ballast) -> Self {
         Self { min_free_bytes, ballast, full: AtomicBool::new(false), published: AtomicU64::new(0) }
     }
 
-    /// Whether so many bytes may be published. A fast disk fills sooner than it is looked at again, so publishers look
+    /// Whether a publish of these bytes is accepted. A fast disk fills between two measurements, so publishers measure
     /// too.
     pub(crate) fn accepts(&self, store: &Store, bytes: u64) -> bool {
         let published = self.published.fetch_add(bytes, Ordering::Relaxed).saturating_add(bytes);
@@ -64,13 +64,13 @@ impl DiskGuard {
         !self.is_full()
     }
 
-    /// Whether publishes are refused for want of room.
+    /// Whether publishes are refused since too little is free.
     pub(crate) fn is_full(&self) -> bool {
         self.full.load(Ordering::Relaxed)
     }
 
-    /// Looks at the room until the task is dropped. While there is too little, the store is flushed now and then, so
-    /// that the log can let go of what is consumed.
+    /// Measures free space until the task is dropped. While there is too little, the store is flushed at intervals, so
+    /// that the log can remove what was consumed.
     pub(crate) async fn watch(self: Arc<Self>, store: Arc<Store>, flusher: Arc<Flusher>) {
         let mut ticks = tokio::time::interval(INTERVAL);
         let mut flushed: Option<Instant> = None;
@@ -110,8 +110,8 @@ impl DiskGuard {
 }
 
 impl Ballast {
-    /// The ballast in this folder, for a server that keeps so much free. What was held before is given up: the start
-    /// may need it.
+    /// The ballast in this folder, for a server that keeps this many bytes free. An existing ballast is removed: the
+    /// start may need its space.
     pub(crate) fn new(data: &Path, min_free_bytes: u64) -> Self {
         let ballast = Self {
             path: data.join("BALLAST"),
@@ -145,7 +145,7 @@ impl Ballast {
                 self.warned.store(false, Ordering::Relaxed);
             }
             Err(why) => {
-                // Once: some file systems never can, and it is tried again at every look.
+                // Once: some file systems can never reserve space, and each measurement tries again.
                 if !self.warned.swap(true, Ordering::Relaxed) {
                     warn!(%why, file = %self.path.display(), "no room can be held for a full disk");
                 }
@@ -190,7 +190,7 @@ mod tests {
         assert!(!file.exists());
         ballast.check(7 * MIB, 4 * MIB);
         assert!(file.exists());
-        // What cannot be held is tried again, and told once.
+        // A reservation that fails is tried again, and logged once.
         let missing = Ballast::new(&folder.path().join("missing"), 4 * MIB);
         for _ in 0..3 {
             missing.check(7 * MIB, 4 * MIB);

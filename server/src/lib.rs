@@ -1,15 +1,16 @@
-//! The Posthouse server: a message's way from the door to the disk and back, one module a room.
+//! The Posthouse server: what is between a socket and a disk, one module for each step.
 //!
-//! Before the first, and beside all of them, [`observe`]: what operators see, and [`out`]: what the process writes for
-//! people.
+//! The steps of a message, in their order: [`door`] (TLS), [`identity`] (the caller), [`policy`] (the caller's rights),
+//! [`quota`] (the tenant's share), [`rpc`] (the calls), `fair_gate` (the tenants' shares of the way to the disk),
+//! `shard` (the threads that carry a command through log, engine and store), [`log`] (durable and ordered entries), the
+//! engine (a crate of its own: it decides what a command does), [`store`] (RocksDB), and `dispatch` (which session gets
+//! which message).
 //!
-//! In the order of that way: [`door`] (TLS), [`identity`] (who), [`policy`] (may they), [`quota`] (how much), [`rpc`]
-//! (what), [`log`] (durable and in order), the engine (a crate of its own: what becomes of it), [`store`] (kept),
-//! `shard` (the threads that carry a command through the last three, with `fair_gate` before them, which tenants pass
-//! fairly), and `dispatch` (who gets what). `app` builds them; `store_check` looks into the folder of a server that is
-//! stopped, and `set_aside` changes it when an entry of its log halts a shard.
+//! [`observe`] is what operators see, and [`out`] is what the process writes to stderr, stdout and files. `app` builds
+//! all of them; `store_check` checks the folder of a stopped server, and `set_aside` changes it when an entry of its
+//! log halts a shard.
 
-// They panic when stdout or stderr is gone, and wait while nobody reads it.
+// The `print` family panics if stdout or stderr is closed, and blocks while nobody reads it.
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 
 pub mod certificates;

@@ -1,7 +1,7 @@
 //! Names of tenants, departments, queues and subscriptions, and the resource names made of them.
 //!
-//! A segment is 1 to 63 of `a-z`, `0-9` and `-`, and nothing else: no dots, no case, no Unicode, so that two names
-//! that look alike are alike, and a name can neither leave its place in a path nor break a log line.
+//! A segment is 1 to 63 of `a-z`, `0-9` and `-`, and nothing else: no dots, no case, no Unicode. So names that look
+//! alike are equal, and a name can neither leave its segment of a path nor break a log line.
 
 use std::{fmt, str::FromStr, sync::Arc};
 
@@ -9,7 +9,7 @@ use thiserror::Error;
 
 use crate::limits::MAX_NAME_BYTES;
 
-/// What a refused name was meant to be.
+/// The kind of a refused name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NameKind {
     /// A tenant's segment.
@@ -48,13 +48,13 @@ pub enum NameError {
     /// There is nothing.
     #[error("the {kind} is empty; it takes 1 to {MAX_NAME_BYTES} of a-z, 0-9 and '-'")]
     Empty {
-        /// What was expected.
+        /// The expected kind of name.
         kind: NameKind,
     },
     /// More bytes than a segment may have.
     #[error("the {kind} has {length} bytes; at most {MAX_NAME_BYTES} are allowed")]
     TooLong {
-        /// What was expected.
+        /// The expected kind of name.
         kind: NameKind,
         /// How many bytes it had.
         length: usize,
@@ -65,17 +65,17 @@ pub enum NameError {
         .character.escape_default()
     )]
     Character {
-        /// What was expected.
+        /// The expected kind of name.
         kind: NameKind,
         /// The first offending character.
         character: char,
-        /// Where it stands, in bytes from 0.
+        /// Its position, in bytes from 0.
         position: usize,
     },
     /// The path has other parts than the resource has.
     #[error("this is no {kind}; expected {expected}")]
     Shape {
-        /// What was expected.
+        /// The expected kind of name.
         kind: NameKind,
         /// The pattern to follow.
         expected: &'static str,
@@ -83,7 +83,7 @@ pub enum NameError {
 }
 
 impl NameError {
-    /// What the refused name was meant to be.
+    /// The kind that was expected.
     pub fn kind(&self) -> NameKind {
         match self {
             Self::Empty { kind }
@@ -178,7 +178,7 @@ impl SubscriptionName {
 /// `tenants/{tenant}/departments/{department}`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct DepartmentResource {
-    /// Whose it is.
+    /// The tenant that it belongs to.
     pub tenant: TenantName,
     /// Its name there.
     pub department: DepartmentName,
@@ -187,7 +187,7 @@ pub struct DepartmentResource {
 /// `tenants/{tenant}/departments/{department}/queues/{queue}`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct QueueResource {
-    /// Whose it is.
+    /// The tenant that it belongs to.
     pub tenant: TenantName,
     /// The department it belongs to.
     pub department: DepartmentName,
@@ -250,7 +250,7 @@ impl SubscriptionResource {
     }
 }
 
-/// Splits `text` by '/' into exactly the collections given and the names after them.
+/// Splits `text` at '/' into exactly these collections and the names after them.
 fn split<'a, const N: usize>(text: &'a str, collections: [&str; N]) -> Option<[&'a str; N]> {
     let mut parts = text.split('/');
     let mut names = [""; N];

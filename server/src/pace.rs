@@ -1,6 +1,5 @@
-//! Work of which so many pieces are done in one pass of the scheduler. A source_slots of tasks that are all ready
-//! stands in the scheduler's line before everybody else's; here the source_slots waits outside it, and others' tasks
-//! find a short line.
+//! Limits how many polls of a tenant's tasks are made in one pass of the scheduler. Many tasks that are ready at once
+//! would be in the scheduler's queue before those of others; here they wait outside it, and the queue stays short.
 
 use std::{
     future::Future,
@@ -20,14 +19,14 @@ use tokio_util::sync::PollSemaphore;
 /// Pieces of a pass, for each processor.
 const PER_PROCESSOR: usize = 4;
 
-/// So many pieces in a pass.
+/// A number of polls in each pass.
 #[derive(Clone, Debug)]
 pub(crate) struct Pace(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
     pieces: usize,
-    /// What is left of this pass.
+    /// Polls that are left in this pass.
     left: Arc<Semaphore>,
     waiting: AtomicUsize,
     /// Somebody waits for the next pass.
@@ -52,8 +51,8 @@ impl Pace {
         Self(Arc::new(Inner { pieces, left, waiting, passing }))
     }
 
-    /// The same work, each poll of which is one piece. Those that wait are done in the order in which they came. Must
-    /// be polled within the runtime.
+    /// The future, each poll of which counts as one. Polls beyond the limit wait and are made in the order of arrival.
+    /// It must be polled within the runtime.
     pub(crate) fn paced<F>(&self, work: F) -> Paced<F> {
         let permit = PollSemaphore::new(Arc::clone(&self.0.left));
         Paced { pace: self.clone(), permit, waiting: None, work }
@@ -78,7 +77,7 @@ impl Pace {
                 continue;
             }
             passing.store(false, Ordering::SeqCst);
-            // Who has come meanwhile may have seen that somebody waits.
+            // A task that began to wait meanwhile may have seen `passing` set.
             if waiting.load(Ordering::SeqCst) == 0 || passing.swap(true, Ordering::SeqCst) {
                 return;
             }

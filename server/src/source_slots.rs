@@ -1,5 +1,5 @@
-//! Places for connections of whom nothing is known but their address: so many in all, so many of one host and of one
-//! network, and when there are no more, whoever has most gives way to whoever has fewer.
+//! Slots for connections of which only the source address is known: limited in all, for each host, and for each
+//! network. When all are occupied, the source that has most loses one to a source that has fewer.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::limits::STRANGER_PATIENCE;
 
-/// How many places there are.
+/// The limits of the slots.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Limits {
     /// In all.
@@ -28,7 +28,7 @@ pub(crate) struct Limits {
     pub(crate) host: usize,
 }
 
-/// How far a connection is, in the order in which they give way.
+/// How far a connection has got. Connections of an earlier stage are evicted first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub(crate) enum Stage {
@@ -38,18 +38,18 @@ pub(crate) enum Stage {
     Begun,
     /// It has said who it is.
     Named,
-    /// It is being answered, and gives way to nobody.
+    /// It is being answered, and is never evicted.
     Answered,
 }
 
-/// Who has places.
+/// The occupied slots, by source.
 #[derive(Debug)]
 pub(crate) struct SourceSlots {
     limits: Limits,
     state: Mutex<State>,
 }
 
-/// A place; given back when dropped.
+/// A slot, released when it is dropped.
 #[derive(Debug)]
 pub(crate) struct SourceSlot {
     source_slots: Arc<SourceSlots>,
@@ -58,10 +58,10 @@ pub(crate) struct SourceSlot {
     stage: AtomicU8,
 }
 
-/// Why there is no place.
+/// Why there is no slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Full {
-    /// All places are taken, by hosts that have no more than this one.
+    /// All slots are occupied, by hosts that have no more than this one.
     All,
     /// All of this host's or its network's are.
     Source,
@@ -87,7 +87,7 @@ struct State {
 #[derive(Debug, Default)]
 struct Node {
     count: usize,
-    /// What is below it, by how many it has.
+    /// The parts below it, by their number of slots.
     below: BTreeSet<(usize, Prefix)>,
     /// Of a host: its connections, by stage and age.
     members: BTreeMap<(u8, u64), Member>,
@@ -101,7 +101,7 @@ struct Member {
 }
 
 impl Limits {
-    /// For so many in all: a host may have four eighths, a site five, and a network six, but no fewer than 16.
+    /// Limits for `all` slots: a host may have four eighths, a site five, and a network six, but no fewer than 16.
     pub(crate) fn shares_of(all: usize) -> Self {
         let least = 16.min(all);
         let eighths = |part: usize| (all * part / 8).max(least);
@@ -114,8 +114,8 @@ impl SourceSlots {
         Arc::new(Self { limits, state: Mutex::default() })
     }
 
-    /// A place for a connection from this address while there are at most `all` in all. It may have to be made: then
-    /// the token of who gives way is cancelled. The same may happen to this one, with `evicted`.
+    /// A slot for a connection from this address, while there are at most `all`. Another connection may have to be
+    /// evicted: its token is cancelled. This connection is evicted in the same way, by `evicted`.
     pub(crate) fn enter(
         self: &Arc<Self>,
         address: IpAddr,
@@ -127,7 +127,7 @@ impl SourceSlots {
         let mut state = self.state();
         let Limits { network, site, host, .. } = self.limits;
         let max = [all.min(self.limits.all), network, site, host];
-        // A place in the smallest one that is full is a place in all that it is part of.
+        // A free slot in the smallest level that is full is a free slot in all levels that contain it.
         let full = (0..LEVELS).rev().find(|level| state.count(&path[*level]) >= max[*level]);
         if let Some(level) = full {
             let why = if state.count(&path[0]) >= max[0] { Full::All } else { Full::Source };
@@ -143,7 +143,7 @@ impl SourceSlots {
         Ok(SourceSlot { source_slots: Arc::clone(self), path, number, stage: AtomicU8::new(stage as u8) })
     }
 
-    /// Places that are taken.
+    /// The number of occupied slots.
     #[cfg(test)]
     pub(crate) fn count(&self) -> usize {
         self.state().count(&Prefix(0, 0))
@@ -155,7 +155,7 @@ impl SourceSlots {
 }
 
 impl SourceSlot {
-    /// The connection has come so far.
+    /// The connection has reached this stage.
     pub(crate) fn reached(&self, stage: Stage) {
         let before = self.stage.swap(stage as u8, Ordering::Relaxed);
         let mut state = self.source_slots.state();
@@ -170,7 +170,7 @@ impl SourceSlot {
 impl Drop for SourceSlot {
     fn drop(&mut self) {
         let key = (self.stage.load(Ordering::Relaxed), self.number);
-        // Who has given way has none any more.
+        // An evicted connection has no slot any more.
         self.source_slots.state().remove(self.path, key);
     }
 }
@@ -212,10 +212,11 @@ impl State {
         }
     }
 
-    /// Who gives way to one more from this path, within one of its levels: from there down, whatever has more than the
-    /// newcomer's own part has. Of one with no more than one, only who is silent, so that many that have one each do
-    /// not put each other out. Of the newcomer's own host, too, or else who was named a while ago and has not been a
-    /// caller since: a caller's first call comes with the end of its handshake.
+    /// The connection that is evicted for one more from this path, within one of its levels. From that level down it is
+    /// of the part that has more slots than the newcomer's part. Of a part with one slot only a silent connection is
+    /// evicted, so that many parts with one slot each do not evict each other. Of the newcomer's own host it is a
+    /// silent connection, or else one that was named a while ago and has made no call since: a caller's first call
+    /// comes with the end of its handshake.
     fn victim(&self, path: &Path, level: usize) -> Option<(Path, (u8, u64))> {
         let mut found = *path;
         let mut last = Stage::Silent as u8;
@@ -236,7 +237,7 @@ impl State {
             own = false;
             found[level + 1] = busiest;
         }
-        // What is above is the same for all levels that were gone down.
+        // The levels above are the same for all candidates.
         let members = &self.nodes.get(&found[HOST])?.members;
         let first = members.keys().next().copied().filter(|key| key.0 <= last);
         let waited = || {
@@ -249,7 +250,7 @@ impl State {
     }
 }
 
-/// What counts as one host: an IPv4 address, or the /64 that an IPv6 host has to itself.
+/// What counts as one host: an IPv4 address, or the /64 of an IPv6 host.
 pub(crate) fn host(address: IpAddr) -> Prefix {
     path(address)[HOST]
 }

@@ -1,10 +1,10 @@
-//! Bytes that somebody holds, until it is dropped.
+//! Bytes that are held until the charge is dropped.
 
 use std::sync::Arc;
 
 use super::{Account, Levels};
 
-/// Bytes that are charged to an account; given back when dropped.
+/// Bytes that are charged to an account, and released when this is dropped.
 #[derive(Debug)]
 pub(crate) struct Charge {
     levels: Arc<Levels>,
@@ -21,21 +21,21 @@ impl Charge {
         self.bytes
     }
 
-    /// So many more are held.
+    /// Charges more bytes.
     pub(crate) fn grow(&mut self, bytes: usize) {
         let bytes = bytes as u64;
         self.bytes += bytes;
         self.levels.add(bytes);
     }
 
-    /// So many, or all if there are fewer, are not held any more.
+    /// Releases these bytes, or all if there are fewer.
     pub(crate) fn shrink(&mut self, bytes: u64) {
         let bytes = bytes.min(self.bytes);
         self.bytes -= bytes;
         self.levels.release(bytes);
     }
 
-    /// So many are held, whatever it was before.
+    /// Makes the charge this many bytes.
     pub(crate) fn set(&mut self, bytes: usize) {
         let wanted = bytes as u64;
         match wanted.checked_sub(self.bytes) {
@@ -47,7 +47,7 @@ impl Charge {
         }
     }
 
-    /// So many of them, or all if there are fewer, as a charge of their own.
+    /// Splits these bytes off, or all if there are fewer, as a charge of their own.
     pub(crate) fn split(&mut self, bytes: usize) -> Self {
         let bytes = (bytes as u64).min(self.bytes);
         self.bytes -= bytes;

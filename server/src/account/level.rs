@@ -25,13 +25,13 @@ impl Level {
 
     pub(super) fn release(&self, bytes: u64) {
         self.used.fetch_sub(bytes, Ordering::Relaxed);
-        // A waiter that this misses looks again by itself.
+        // A waiter that misses this notification checks again by itself.
         if self.waiting.load(Ordering::Relaxed) > 0 {
             self.freed.notify_one();
         }
     }
 
-    /// Returns when something was given back after this was called.
+    /// Returns when bytes were released after this call.
     pub(super) fn freed(&self) -> impl Future<Output = ()> + '_ {
         struct Waiting<'a>(&'a AtomicUsize);
         impl Drop for Waiting<'_> {

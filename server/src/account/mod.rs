@@ -1,9 +1,9 @@
-//! One account of bytes: what has arrived and is not handled yet, and what is answered and not sent yet, for each
-//! connection, each tenant, and the server as a whole.
+//! One account of bytes: those that have arrived and are not handled yet, and those that are answered and not sent yet,
+//! for each connection, each tenant, and the server.
 //!
-//! Bytes are charged when they are there, never when they are declared, and given back when they are not there any
-//! more. So that nobody has to be refused in the middle of a message, a level may be passed by what is read at once: a
-//! caller is read from while there is room, and charged for what came. Every tenant has room for two of the largest
+//! Bytes are charged when they have arrived, never when they are declared, and released when they are not held any
+//! more. So that no call has to be refused in the middle of a message, a limit may be passed by what is read at once: a
+//! caller is read from while bytes are free, and charged for what arrived. Every tenant can hold two of the largest
 //! messages, whatever the others hold.
 
 mod charge;
@@ -36,14 +36,14 @@ use crate::{
 struct Budget {
     server: u64,
     tenant: u64,
-    /// What a tenant may hold whatever the others do.
+    /// What a tenant may hold, whatever the others hold.
     tenant_least: u64,
     connection: u64,
 }
 
-/// Of requests that need no token. A certificate alone takes no room from those with tokens, and one certificate's none
-/// from another's probes; a connection with none of them has room for one until those of its tenant hold a quarter more
-/// than they may.
+/// The budget of requests that need no token. A certificate alone uses nothing of the callers with tokens, and one
+/// certificate nothing of another's probes. A connection that holds none of these bytes may have one request, until
+/// those of its tenant hold a quarter more than they may.
 const TOKENLESS: Budget = Budget {
     server: MAX_TOKENLESS_BYTES,
     tenant: MAX_TOKENLESS_BYTES_PER_TENANT,
@@ -58,10 +58,10 @@ const BUDGET: Budget = Budget {
     connection: MAX_HELD_BYTES_PER_CONNECTION,
 };
 
-/// What is counted of accounts, for the metrics.
+/// Counters of the accounts, for the metrics.
 #[derive(Clone, Debug)]
 pub(crate) struct Counters {
-    /// Times a request waited for room.
+    /// How often a request waited for free bytes.
     pub(crate) waited: IntCounter,
     /// Requests refused because there was none.
     pub(crate) refused: IntCounter,
@@ -112,14 +112,14 @@ struct Levels {
     server: Arc<Level>,
 }
 
-/// For whose sake there must be room.
+/// What the free bytes are for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Wanted {
     /// A request that may be refused.
     Request,
     /// Settlements, which are never refused: a connection that holds little may always settle.
     Settlement,
-    /// Settlements of which a part has come, and that have waited long enough: their client's own deadline decides
+    /// Settlements of which a part has arrived, and that have waited long enough: their client's own deadline decides
     /// about them.
     Overdue,
     /// Deliveries, and requests that need no token: a connection that holds none may have some.
@@ -130,7 +130,7 @@ pub(crate) enum Wanted {
 struct Ledger {
     budget: Budget,
     server: Arc<Level>,
-    /// By name; those without an identity have one together. As many as there are tenants.
+    /// By name; all connections without an identity share one. There are as many as tenants.
     tenants: Mutex<HashMap<Option<TenantName>, Arc<Level>>>,
 }
 
@@ -145,7 +145,7 @@ impl Accounts {
         }
     }
 
-    /// Those of a connection that has just come.
+    /// The accounts of a new connection.
     pub(crate) fn open(&self, tenant: Option<&TenantName>) -> ConnectionAccounts {
         ConnectionAccounts {
             requests: self.requests.open(tenant),
@@ -156,7 +156,7 @@ impl Accounts {
         }
     }
 
-    /// Bytes of requests of which a payload is kept as a piece.
+    /// Bytes of the requests of which a payload is still held as a piece.
     pub(crate) fn retained(&self) -> u64 {
         self.retained.bytes()
     }
@@ -181,26 +181,25 @@ impl Ledger {
 }
 
 impl Account {
-    /// Charges so many bytes, whether or not there is room for them: they are here already.
+    /// Charges bytes that have arrived, whether or not they are within the limits.
     pub(crate) fn charge(&self, bytes: usize) -> Charge {
         let mut charge = Charge::nothing(self);
         charge.grow(bytes);
         charge
     }
 
-    /// Charges so many bytes, if there is room for all of them. One charge alone always has room.
+    /// Charges bytes if all of them are within the limits. A single charge is always possible.
     pub(crate) fn try_charge(&self, bytes: usize) -> Option<Charge> {
         let held = self.0.connection.used();
         let charge = self.charge(bytes);
         (held == 0 || self.fits()).then_some(charge)
     }
 
-    /// Whether there is room to read more.
+    /// Whether more may be read.
     pub(crate) fn has_capacity(&self, wanted: Wanted) -> bool {
         let Levels { budget, connection, tenant, server } = &*self.0;
         let (held, tenant_slot) = (connection.used(), tenant.used());
-        // Always, until the tenant holds so much: a source_slots of its connections does not take the server's room all
-        // the same.
+        // Always, until the tenant holds its part: many of its connections must not use the server's bytes in this way.
         let always = match wanted {
             Wanted::Settlement if held < LEAST_HELD_BYTES_TO_SETTLE => budget.tenant + budget.tenant / 4,
             Wanted::One if held == 0 => budget.tenant + budget.tenant / 4,
@@ -215,13 +214,13 @@ impl Account {
                 || (tenant_slot < budget.tenant && server.used() < budget.server))
     }
 
-    /// Returns once there is room to read more.
+    /// Returns once more may be read.
     pub(crate) async fn capacity(self, wanted: Wanted) {
-        /// Waiters look again so often, whether or not they are told of room.
+        /// Waiters check again at this interval, whether or not they are notified.
         const RECHECK_INTERVAL: Duration = Duration::from_millis(200);
         let Levels { connection, tenant, server, .. } = &*self.0;
         loop {
-            // Whoever is told and takes the room tells the next when it gives it back.
+            // A notified waiter that uses the free bytes notifies the next one when it releases them.
             let (own, tenants, servers) = (connection.freed(), tenant.freed(), server.freed());
             if self.has_capacity(wanted) {
                 return;

@@ -1,5 +1,5 @@
-//! Requests whose memory somebody still has. A payload is a piece of its request: a small one, stored and not consumed
-//! yet, may keep megabytes of others that are gone. So pieces are taken only while all such requests together are few.
+//! Requests whose memory is still in use. A payload is a piece of its request: a small one that is stored and not
+//! consumed may keep megabytes in memory. So pieces are used only while all such requests are small in sum.
 
 use std::sync::{
     Arc,
@@ -21,8 +21,8 @@ struct RetainedRequest {
 }
 
 impl RetainedRequests {
-    /// The same request, counted until nobody has a piece of it. One that is small is as it was: its payloads are
-    /// always copied.
+    /// The request, counted until no piece of it is left. A small request is not counted: its payloads are always
+    /// copied.
     pub(crate) fn counted(&self, request: Bytes) -> Bytes {
         if request.len() < SLICED_REQUEST_BYTES {
             return request;

@@ -57,13 +57,13 @@ fn who_holds_little_may_settle_though_the_tenant_holds_all_it_may() {
     let much = other.charge(MIB);
     assert!(!other.has_capacity(Wanted::Settlement));
     drop(much);
-    // A source_slots of connections that hold little is none.
+    // Many connections that hold little have no effect.
     let source_slots: Vec<_> = std::iter::repeat_with(|| ledger.open(tax.as_ref()))
         .take_while(|one| one.has_capacity(Wanted::Settlement))
         .map(|one| one.charge(256 << 10))
         .collect();
     assert_eq!(source_slots.len(), 12, "a quarter more than the tenant may hold");
-    // What waited long enough goes on, and has a bound, too.
+    // Settlements that waited long enough are read on, within a limit.
     let overdue: Vec<_> =
         std::iter::repeat_with(|| other.has_capacity(Wanted::Overdue).then(|| other.charge(MIB)))
             .map_while(|charge| charge)

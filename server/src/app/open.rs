@@ -1,4 +1,4 @@
-//! What stands under the network, opened and brought up to date.
+//! Opens what is below the network, and replays the log.
 
 use std::{
     collections::BTreeMap,
@@ -45,13 +45,13 @@ pub(super) fn open(
     options: &ServeOptions,
     observer: &Arc<Observer>,
 ) -> Result<Components, ServeError> {
-    // At most 1,024, as the configuration was checked.
+    // The configuration was checked: there are at most 1,024.
     let shard_count = u16::try_from(config.server.shards).unwrap_or(u16::MAX);
     let mut data_dir = DataDir::open(&config.server.data_dir, shard_count)?;
     let ballast = Ballast::new(&config.server.data_dir, config.server.min_free_disk_bytes);
     let store = Arc::new(Store::open(&data_dir.store(), &StoreOptions::default())?);
     let watch = Watched::by(Arc::clone(observer) as _);
-    // What waits to be used again gives way before publishes have to.
+    // Files that wait to be recycled are removed before publishes are refused.
     let above = config.server.min_free_disk_bytes.saturating_add(limits::RECYCLED_LOG_FREE_BYTES);
     let dying = Arc::clone(observer);
     let log_options = LocalLogOptions {

@@ -1,4 +1,4 @@
-//! What the configuration says of tenants and departments, on its way to the catalogue, the shards and the quota.
+//! Brings the configured tenants and departments to the catalogue, the shards and the quota.
 
 use std::sync::Arc;
 
@@ -21,9 +21,8 @@ use crate::{
     shard::{ShardError, Shards},
 };
 
-/// Declares tenants and departments, and tells each shard of its own. What has not changed is not written again, so
-/// that a server starts on a full disk: the departments that the disk had no room for are told of by the task that is
-/// returned.
+/// Declares tenants and departments, and sends each shard its own. Unchanged ones are not written again, so that a
+/// server starts on a full disk. The returned task sends the departments for which the disk had no space.
 pub(super) async fn declare(
     config: &Config,
     catalogue: &Catalogue,
@@ -67,7 +66,7 @@ fn configure(shards: &Shards, department: &DepartmentView) -> oneshot::Receiver<
     shards.propose(department.shard, Command::ConfigureDepartment(configure))
 }
 
-/// Tells shards of departments until each has heard. Most often they know already what is said again.
+/// Sends departments to their shards until each is confirmed. Most of them are unchanged.
 async fn configure_again(shards: Shards, mut untold: Vec<DepartmentView>) {
     if !untold.is_empty() {
         warn!(
@@ -88,7 +87,7 @@ async fn configure_again(shards: Shards, mut untold: Vec<DepartmentView>) {
     }
 }
 
-/// Counts the departments that are set aside, and tells the log which those are.
+/// Counts the departments that are set aside, and logs their names.
 async fn count_set_aside(catalogue: &Catalogue, shards: &Shards, observer: &Observer) {
     let (directory, mut count) = (catalogue.directory(), 0);
     for department in directory.departments() {
@@ -111,7 +110,7 @@ async fn count_set_aside(catalogue: &Catalogue, shards: &Shards, observer: &Obse
     observer.readiness.set_aside(count);
 }
 
-/// What each tenant may use, beginning with what its departments hold already.
+/// The quota of each tenant, with what its departments store already.
 pub(super) async fn quota(
     config: &Config,
     catalogue: &Catalogue,
@@ -131,7 +130,7 @@ pub(super) async fn quota(
             let read = shards.query(department.shard, move |machine, kv| {
                 machine.department_usage(kv, id).map(|usage| usages.set(id, usage.unwrap_or_default()))
             });
-            // A halted shard takes no publishes, whatever it holds.
+            // A halted shard accepts no publishes, so what it holds does not matter.
             if let Ok(Err(why)) = read.await {
                 warn!(%why, "what a department holds cannot be read; it counts as empty until it changes");
             }

@@ -1,5 +1,5 @@
-//! The newest bodies in memory, in lines of sequences: a queue's messages are kept and let go in the order of their
-//! numbers, so that a message needs no entry of an index of its own.
+//! The newest bodies, in memory. Each queue has a line of consecutive sequences: its bodies are added and removed in
+//! order, so that a message needs no index entry of its own.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -17,11 +17,11 @@ use posthouse_engine::{
     keys::BodyKey,
 };
 
-/// A longer gap between two sequences of a queue begins its line anew.
+/// A longer gap between two sequences of a queue starts its line again.
 const LONGEST_GAP: u64 = 4_096;
-/// Bodies of a line that are let go together, at most.
+/// The most bodies of a line that are removed at once.
 const RUN: u64 = 64;
-/// What a body takes beside its bytes.
+/// Memory of a cached body besides its bytes.
 const OVERHEAD_BYTES: usize = 96;
 
 /// A row's value in its two parts.
@@ -51,12 +51,12 @@ type LaneKey = (QueueRef, Lane);
 #[derive(Debug, Default)]
 struct Lines {
     by_lane: HashMap<LaneKey, Line>,
-    /// What was put together, oldest first: where, and the sequence after its last.
+    /// The runs of added bodies, oldest first: the lane, and the sequence after the run's last.
     puts: VecDeque<(LaneKey, u64)>,
     bytes: usize,
 }
 
-/// Bodies of one lane without a gap but for places that are empty.
+/// Bodies of one lane by consecutive sequences; a slot may be empty.
 #[derive(Debug, Default)]
 struct Line {
     first: u64,
@@ -71,7 +71,7 @@ impl BodyCache {
     /// Keeps bodies that were just written, in their order.
     pub(crate) fn put_all(&self, bodies: impl IntoIterator<Item = StoredBody>) {
         let mut bodies = bodies.into_iter();
-        // A batch without bodies takes no lock; what else it wrote is dropped after the lock is released.
+        // A batch without bodies takes no lock; its other writes are dropped after the lock is released.
         let Some(first) = bodies.next() else { return };
         let mut lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
         for StoredBody { key, head, tail } in iter::once(first).chain(bodies.by_ref()) {
@@ -87,7 +87,7 @@ impl BodyCache {
         BodyFigures { hits, misses, bytes }
     }
 
-    /// What is kept of these, in their order.
+    /// The cached ones of these bodies, in order.
     pub(super) fn get_all(&self, queue: QueueRef, lane: Lane, sequences: &[u64]) -> Vec<Option<Parts>> {
         let lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
         let line = lines.by_lane.get(&(queue, lane));
@@ -96,7 +96,7 @@ impl BodyCache {
         found
     }
 
-    /// So many of the bodies that were read were in it, and so many were not.
+    /// Counts bodies that were found in the cache, and bodies that were not.
     pub(super) fn count(&self, hits: usize, misses: usize) {
         self.hits.fetch_add(hits as u64, Ordering::Relaxed);
         self.misses.fetch_add(misses as u64, Ordering::Relaxed);
@@ -151,7 +151,7 @@ impl Line {
     }
 }
 
-/// What a body takes in memory.
+/// Memory of a body in the cache.
 pub(super) fn size((head, tail): &Parts) -> usize {
     head.len() + tail.len() + OVERHEAD_BYTES
 }
@@ -219,7 +219,7 @@ mod tests {
         put(&cache, 1, [9 + 2 * LONGEST_GAP]);
         assert_eq!(cached(&cache, 1, 0..20), [0; 0]);
         assert_eq!(cache.figures().bytes, ENTRY_BYTES);
-        // Forgetting the first puts changes nothing of the new line, and all of it can be forgotten.
+        // Removing the first runs changes nothing of the new line, and all of it can be removed.
         let all = 9 + 2 * LONGEST_GAP;
         put(&cache, 1, all + 1..all + 300);
         assert_eq!(cache.figures().bytes, cached(&cache, 1, all..all + 300).len() * ENTRY_BYTES);

@@ -1,4 +1,4 @@
-//! The log is told when the wall clock and the time of batches differ by much: once, again when that changes much, and
+//! Logs when the wall clock and the time of batches differ by much: once, again when the difference changes much, and
 //! when it is over.
 
 use std::{sync::Arc, time::Duration};
@@ -7,12 +7,12 @@ use tracing::{info, warn};
 
 use super::Clock;
 
-/// A difference from which on it is told, ...
+/// The difference from which on it is logged.
 pub(crate) const MUCH_MS: u64 = 1_000;
-/// ... looked at this often.
+/// How often the difference is checked.
 const CHECK_INTERVAL: Duration = Duration::from_secs(1);
 
-/// What the log was told last.
+/// The difference that was logged last.
 #[derive(Debug, Default)]
 struct Alarm {
     logged_ms: Option<i64>,
@@ -25,7 +25,7 @@ enum Word {
 }
 
 impl Alarm {
-    /// What is to be told of a difference.
+    /// What to log of a difference, if anything.
     fn check(&mut self, ahead_ms: i64) -> Option<Word> {
         let much = ahead_ms.unsigned_abs() >= MUCH_MS;
         let word = match self.logged_ms {
