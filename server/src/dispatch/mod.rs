@@ -1,8 +1,8 @@
-//! Who gets what: sessions, credits, and the picking of messages to lease.
+//! Which session gets which message: sessions, credits, and the picking of messages to lease.
 //!
-//! Dispatch runs on the leader only and keeps nothing that may not be lost. It proposes explicit sequences; the machine
-//! grants those that are still free. What it has picked and the machine has not yet granted is behind its cursor, or is
-//! not there before it is granted: so nothing is picked twice.
+//! Dispatch runs on the leader only and keeps nothing that must survive. It proposes explicit sequences; the machine
+//! grants those that are still free. Messages that were picked and are not granted yet are behind its cursor, or are
+//! not stored before they are granted: so no message is picked twice.
 
 mod pick;
 mod returns;
@@ -36,12 +36,12 @@ pub(crate) use subscription::{Coming, GrantTag};
 pub(crate) struct Dispatch {
     subscriptions: BTreeMap<SubscriptionRef, Subscription>,
     dirty: BTreeSet<SubscriptionRef>,
-    /// Not all of their streams are told yet that they are idle.
+    /// Subscriptions of which some streams are not yet notified that they are idle.
     untold: BTreeSet<SubscriptionRef>,
-    /// Picks that the log did not take: tried again after a while.
+    /// Subscriptions whose picks the log refused: they are tried again after a while.
     stalled: BTreeSet<SubscriptionRef>,
     draining: bool,
-    /// What would leave could not be recorded.
+    /// Deliveries could not be recorded, so nothing is leased.
     paused: bool,
 }
 
@@ -56,7 +56,7 @@ impl Dispatch {
         let at = open.subscription;
         let why = match machine.counts(kv, at) {
             Ok(Some(_)) => None,
-            // Deleted since the stream's handler looked for it; nothing would ever be heard of it here.
+            // The queue was deleted after the stream's handler found it; no event of it would ever arrive here.
             Ok(None) => Some(SessionEvent::QueueDeleted),
             Err(Halt::SetAside(_)) => Some(SessionEvent::DepartmentSetAside),
             Err(halt) => return Err(halt),
@@ -78,8 +78,8 @@ impl Dispatch {
         }
     }
 
-    /// A stream is at its end: nothing more is leased to it. The commands that give back what it was leased and never
-    /// sent, unless a newer stream has its session.
+    /// A stream is at its end: nothing more is leased to it. Returns the commands that return its unsent leases, unless
+    /// a newer stream has its session.
     pub(crate) fn stop(
         &mut self,
         at: SubscriptionRef,
@@ -92,7 +92,7 @@ impl Dispatch {
         self.return_leases(at, key, unsent)
     }
 
-    /// The commands that give back what a stream was leased and never sent, unless a newer stream has its session.
+    /// Returns the commands that return the unsent leases of a stream, unless a newer stream has its session.
     pub(crate) fn return_leases(
         &mut self,
         at: SubscriptionRef,
@@ -120,7 +120,7 @@ impl Dispatch {
         command
     }
 
-    /// A grant was applied, or refused: it is delivered, or given back.
+    /// A grant was applied or refused: its messages are delivered or returned.
     pub(crate) fn granted(
         &mut self,
         tag: &GrantTag,
@@ -151,7 +151,7 @@ impl Dispatch {
         commands
     }
 
-    /// What was given back is free again, or stays as it was.
+    /// Returned messages are free again, or unchanged.
     pub(crate) fn returned_by(&mut self, tag: ReturnTag) {
         if let Some(subscription) = self.subscriptions.get_mut(&tag.subscription) {
             subscription.returns().end(tag);
@@ -159,7 +159,7 @@ impl Dispatch {
         }
     }
 
-    /// Forgets a subscription that nobody uses, or looks at it again.
+    /// Removes a subscription that nobody uses, or schedules it again.
     fn tidy(&mut self, at: SubscriptionRef) {
         if self.subscriptions.get(&at).is_some_and(Subscription::is_unused) {
             self.subscriptions.remove(&at);
@@ -239,14 +239,14 @@ impl Dispatch {
         Ok(commands)
     }
 
-    /// Looks again at what the log did not take; whether there was any.
+    /// Schedules the picks that the log refused; whether there were any.
     pub(crate) fn retry_stalled(&mut self) -> bool {
         let any = !self.stalled.is_empty();
         self.dirty.append(&mut self.stalled);
         any
     }
 
-    /// No leases for a while, or again as ever. What streams already have, and what is under way, is theirs.
+    /// Pauses leasing, or resumes it. Streams keep their leases, and proposed grants are delivered.
     pub(crate) fn pause(&mut self, paused: bool) {
         self.paused = paused;
         self.dirty.extend(self.subscriptions.keys().copied());
@@ -256,7 +256,7 @@ impl Dispatch {
         !self.draining && !self.paused
     }
 
-    /// No more leases; every stream is told.
+    /// Leases nothing more, and notifies every stream.
     pub(crate) fn drain(&mut self) {
         self.draining = true;
         self.subscriptions.values_mut().for_each(|s| s.notify_all(&SessionEvent::Drain));

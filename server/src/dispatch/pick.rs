@@ -1,4 +1,4 @@
-//! Which messages to lease next: what came back first, then onward from a cursor.
+//! Which messages to lease next: returned ones first, then onward from a cursor.
 
 use std::collections::{BTreeSet, VecDeque};
 
@@ -15,7 +15,7 @@ use super::session::Session;
 const WINDOW: usize = 1_024;
 /// Publishes read at once.
 const ENTRIES: usize = 16;
-/// Beyond this many returned messages it is cheaper to look for them again from the beginning.
+/// Beyond this many returned messages it is cheaper to search for them from the beginning.
 const MAX_RETURNED: usize = 65_536;
 
 /// Messages in the order they are leased in.
@@ -30,7 +30,7 @@ pub(crate) trait Line {
     fn advance(&mut self, sequence: u64);
 }
 
-/// What a session picked.
+/// The messages picked for a session.
 pub(crate) struct Picked {
     /// Sequence and size of each; 0 where bytes are not counted.
     pub(crate) messages: Vec<(u64, u32)>,
@@ -53,7 +53,7 @@ pub(crate) fn pick(line: &mut impl Line, session: &mut Session, want: usize) -> 
     Ok(Picked { messages, short: false })
 }
 
-/// What is stored and free.
+/// Messages that are stored and free.
 pub(crate) struct Stored<'a> {
     pub(crate) picker: &'a mut Picker,
     pub(crate) at: SubscriptionRef,
@@ -75,7 +75,7 @@ impl Line for Stored<'_> {
     }
 }
 
-/// What the next batch stores.
+/// Messages that the next batch stores.
 pub(crate) struct ToStore<'a> {
     /// The sequence of the first that is not picked ...
     pub(crate) first: u64,
@@ -100,11 +100,11 @@ impl Line for ToStore<'_> {
 
 #[derive(Default)]
 pub(crate) struct Picker {
-    /// Everything below has been picked, or came back.
+    /// Every message below it has been picked or returned.
     cursor: u64,
     window: VecDeque<u64>,
     returned: BTreeSet<u64>,
-    /// Publishes in a row, where it was looked last, for the sizes.
+    /// Consecutive publishes at the last position that was read, for the sizes.
     entries: VecDeque<EntryView>,
 }
 

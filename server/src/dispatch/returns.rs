@@ -1,5 +1,5 @@
-//! Leases on their way back: released by commands that are not applied yet. A stream that takes their session up
-//! meanwhile must not be sent them again, since they are lost in a moment.
+//! Leases that are being returned, by commands that are not applied yet. A stream that resumes their session meanwhile
+//! must not be sent them, since it is about to lose them.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -12,19 +12,19 @@ use posthouse_engine::{
 
 use crate::shard::Reply;
 
-/// What the holders of one subscription give back.
+/// The leases that the holders of one subscription return.
 #[derive(Default)]
 pub(crate) struct Returns {
-    /// By holder, each command's by its number: a subscription may have thousands of streams that end together.
+    /// By holder, and by the number of the command: a subscription may have thousands of streams that end together.
     under_way: HashMap<Holder, BTreeMap<u64, ReturnedItems>>,
     holders: HashMap<u64, Holder>,
     last: u64,
 }
 
-/// Lease and index of each that one command gives back; `None`: everything that the holder has.
+/// Lease and index of each delivery that one command returns; `None` stands for everything that the holder has.
 type ReturnedItems = Option<BTreeSet<(u64, u32)>>;
 
-/// Comes back with the outcome of a command that gives back.
+/// Identifies a command that returns leases, in its outcome.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct ReturnTag {
     pub(crate) subscription: SubscriptionRef,
@@ -32,8 +32,8 @@ pub(crate) struct ReturnTag {
 }
 
 impl Returns {
-    /// The commands that give back what could not be delivered; it was not tried, so it does not count. A stream may
-    /// have been leased more than one command can settle, and one that is too long would halt the shard.
+    /// The commands that return what could not be delivered, without counting an attempt. A stream may hold more leases
+    /// than one command can settle, and a command that is too long would halt the shard.
     pub(crate) fn return_leases(
         &mut self,
         at: SubscriptionRef,
@@ -61,7 +61,7 @@ impl Returns {
         (Command::Settle(settle), self.begin(at, holder, Some(returned)))
     }
 
-    /// The command that gives back all that a holder has.
+    /// The command that returns all leases of a holder.
     pub(crate) fn return_all(&mut self, at: SubscriptionRef, holder: Holder) -> (Command, Reply) {
         let release = ReleaseHolder {
             department: at.queue.department.0,

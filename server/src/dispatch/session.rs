@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 
 use crate::shard::{Origin, ShardEvent, Shards};
 
-/// One stream; a session that comes back has a new one.
+/// One stream; a session that is resumed has a new one.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct SessionKey(pub(crate) u64);
 
@@ -40,7 +40,7 @@ pub(crate) struct Leased {
     pub(crate) size: u32,
 }
 
-/// What a stream is told.
+/// Events of a stream.
 #[derive(Debug, Clone)]
 pub(crate) enum SessionEvent {
     /// First of all: what the session still holds.
@@ -49,9 +49,9 @@ pub(crate) enum SessionEvent {
     Granted(Vec<Leased>),
     /// Nothing is ready or in flight.
     Idle { waiting: u64, parked: u64 },
-    /// A newer stream of the same session has come.
+    /// A newer stream of the same session is open.
     TakenOver,
-    /// The queue is gone.
+    /// The queue is deleted.
     QueueDeleted,
     /// The department is closed.
     DepartmentClosed,
@@ -59,7 +59,7 @@ pub(crate) enum SessionEvent {
     DepartmentSetAside,
     /// The shard is halted.
     Halted,
-    /// No more leases will come.
+    /// No more leases follow.
     Drain,
 }
 
@@ -70,14 +70,15 @@ pub(crate) struct Session {
     pub(crate) lease_duration_ms: u64,
     messages: i64,
     bytes: Option<Bytes>,
-    /// When it was last told that nothing is ready, by the subscription's count.
+    /// The count of the idle period of which it was last notified.
     idle_notified: u64,
     /// Its stream is at its end: nothing more is leased to it.
     stopped: bool,
     events: mpsc::UnboundedSender<SessionEvent>,
 }
 
-/// A byte balance, and the most it has been: a message larger than that is sent when the balance is whole.
+/// A byte balance, and the highest it has been: a message that is larger than that is sent when the balance is
+/// complete.
 #[derive(Clone, Copy)]
 struct Bytes {
     balance: i64,
@@ -161,7 +162,7 @@ impl Session {
         self.messages = self.messages.saturating_add(1);
         if let Some(bytes) = &mut self.bytes {
             bytes.balance = bytes.balance.saturating_add(i64::from(size));
-            // Credit may have come while this was out.
+            // The session may have got more credit since these bytes were charged.
             bytes.whole = bytes.whole.max(bytes.balance);
         }
     }
@@ -170,14 +171,14 @@ impl Session {
         self.stopped = true;
     }
 
-    /// Whether the stream could be told.
+    /// Notifies the stream; whether it is still there.
     pub(crate) fn notify(&self, event: SessionEvent) -> bool {
         self.events.send(event).is_ok()
     }
 
-    /// Tells the stream that nothing is ready; once each `time` it comes to be so.
+    /// Notifies the stream that nothing is ready, once in each idle period `time`.
     pub(crate) fn notify_idle(&mut self, time: u64, waiting: u64, parked: u64) {
-        // Without credit nobody reads, perhaps, and untold changes would pile up.
+        // A stream without credit may not read, and its notifications would pile up.
         if self.idle_notified != time && self.messages() > 0 {
             self.idle_notified = time;
             self.notify(SessionEvent::Idle { waiting, parked });
@@ -221,7 +222,8 @@ impl SessionHandle {
         Unsent { link: Arc::clone(&self.0), leases }
     }
 
-    /// Leases nothing more to the session, and gives these back, which have not left the server. What has stays leased.
+    /// Leases nothing more to the session, and returns these deliveries, which have not left the server. Those that
+    /// have left stay leased.
     pub(crate) fn stop(&self, unsent: Vec<LiveDelivery>) {
         self.0.stop(unsent);
     }
@@ -238,7 +240,7 @@ impl SessionHandle {
         self.0.clean.store(true, Ordering::Release);
     }
 
-    /// From now on its leases are released if it is dropped: nobody else could have them.
+    /// From now on its leases are released when it is dropped: no other stream can resume them.
     pub(crate) fn release_when_dropped(&self) {
         self.0.clean.store(true, Ordering::Release);
     }

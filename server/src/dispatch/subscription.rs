@@ -1,4 +1,4 @@
-//! One subscription's sessions, and what comes of what was picked for them.
+//! One subscription's sessions, and the outcomes of the grants proposed for them.
 
 use posthouse_engine::{
     halt::Halt,
@@ -36,7 +36,7 @@ pub(crate) struct Subscription {
     returns: Returns,
 }
 
-/// What was picked for whom, until the grant is applied.
+/// What was picked, and for which session, until the grant is applied.
 pub(crate) struct GrantTag {
     pub(crate) subscription: SubscriptionRef,
     pub(crate) holder: Holder,
@@ -103,7 +103,7 @@ impl Subscription {
         Some(self.sessions.remove(key)?.holder)
     }
 
-    /// What its holders give back, until that is applied.
+    /// The leases that its holders return, until that is applied.
     pub(crate) fn returns(&mut self) -> &mut Returns {
         &mut self.returns
     }
@@ -131,8 +131,8 @@ impl Subscription {
         self.sessions.clear();
     }
 
-    /// Delivers what was granted to its session, or to the stream that has taken it over. What could not be delivered
-    /// comes back.
+    /// Delivers granted messages to their session, or to the stream that has resumed it. Returns those that could not
+    /// be delivered.
     pub(crate) fn granted(&mut self, tag: &GrantTag, granted: Option<Granted>) -> Option<Granted> {
         self.decided(tag);
         if granted.as_ref().is_none_or(|granted| granted.items.len() < tag.picked.len()) {
@@ -160,19 +160,19 @@ impl Subscription {
         }
         let notified = self.sessions.get(newest).is_some_and(|s| s.notify(SessionEvent::Granted(deliveries)));
         if !notified {
-            // Its handler is gone, and the end of it on its way here.
+            // Its handler has ended, and the event of its end is on its way here.
             self.sessions.change(newest, Session::stop);
         }
         if notified { None } else { Some(granted) }
     }
 
-    /// The log did not take a grant: its messages are picked again later, its credit is given back.
+    /// The log refused a grant: its messages are picked again later, and its credit is refunded.
     pub(crate) fn not_logged(&mut self, tag: &GrantTag) {
         self.decided(tag);
         self.ahead = 0;
         let sizes: Vec<u32> = tag.picked.iter().map(|(_, size)| *size).collect();
         self.refund(tag.key, &sizes);
-        // What was to be stored with it was not stored: if there are messages of these sequences, they are others.
+        // The messages that were to be stored with it were not stored: messages of these sequences are others.
         if !tag.ahead {
             self.picker.returned(tag.picked.iter().map(|(sequence, _)| *sequence).collect());
         }

@@ -1,10 +1,10 @@
-//! The fair gate: what publishes may have on their way to the disk, shared by the tenants and their connections.
+//! The fair gate: which publishes are on their way to the disk, shared by the tenants and their connections.
 //!
-//! Behind it is one line for all: a shard's next batches, the log, the disk. Whoever comes behind so many bytes waits
-//! as long as the disk takes for them. So there is never more than keeps the disk busy, and little while several
-//! tenants publish; and a tenant that has little there goes in at once. While several publish, there is a pause after a
-//! large batch (ADR 24). Who waits gets in by what it has had: first the tenant with the fewest bytes, then of that
-//! tenant the connection with the fewest, then whoever came first.
+//! Behind the gate all publishes share one queue: a shard's next batches, the log, the disk. A publish behind many
+//! bytes waits as long as the disk takes for them. So only as many bytes are let through as keep the disk busy, and few
+//! while several tenants publish; a tenant that has few bytes there passes at once. While several tenants publish,
+//! there is a pause after a large batch (ADR 24). Waiting batches pass by what their senders have used: first the
+//! tenant with the fewest bytes, then its connection with the fewest, then the oldest.
 
 mod state;
 
@@ -35,7 +35,7 @@ pub(crate) struct FairGateLimits {
     pub(crate) shared: usize,
     /// Of every tenant, whatever others have.
     pub(crate) each: usize,
-    /// Of all of these tenants together.
+    /// All of these tenants in sum.
     pub(crate) all: usize,
     /// While several publish: how many times as long as a batch beyond that took the next one waits.
     pub(crate) pauses: u32,
@@ -57,20 +57,20 @@ impl Default for FairGateLimits {
 #[derive(Debug)]
 pub(crate) struct FairGate {
     state: Mutex<State>,
-    /// Somebody looks at the line when a pause has passed.
+    /// A task is scheduled that checks the queue when a pause has passed.
     recheck_scheduled: AtomicBool,
-    /// That of whoever waits: a pause may begin on a thread that has none.
+    /// The runtime of a waiting call: a pause may begin on a thread that has none.
     runtime: OnceLock<Handle>,
 }
 
-/// A batch's right to be through the gate, until it is decided: it is given back when dropped.
+/// The right of a batch to be through the gate until it is decided, released when it is dropped.
 #[derive(Debug)]
 pub(crate) struct Pass {
     fair_gate: Arc<FairGate>,
     entered: Entered,
 }
 
-/// Who waits; dropped before its turn has come, it leaves the line.
+/// A waiting batch; if it is dropped before it passes, it leaves the queue.
 struct Waiting<'a> {
     fair_gate: &'a Arc<FairGate>,
     key: state::WaiterKey,
@@ -83,7 +83,7 @@ impl FairGate {
         Arc::new(Self { state, recheck_scheduled, runtime: OnceLock::new() })
     }
 
-    /// Waits for the turn of a batch of so many bytes.
+    /// Waits until a batch of this size may pass.
     pub(crate) async fn enter(
         self: &Arc<Self>,
         tenant: TenantId,
@@ -115,7 +115,7 @@ impl FairGate {
         self.state().figures()
     }
 
-    /// Has somebody look at the line when the pause has passed for which it waits.
+    /// Schedules a check of the queue for the end of the pause.
     fn recheck(self: &Arc<Self>) {
         let Some(until) = self.state().recheck(Instant::now()) else { return };
         let Some(runtime) = self.runtime.get() else { return };
@@ -132,7 +132,7 @@ impl FairGate {
         });
     }
 
-    /// Gives back, and lets in whose turn it is then.
+    /// Releases the bytes, and lets waiting batches pass.
     fn release(self: &Arc<Self>, entered: Entered) {
         let mut left = vec![entered];
         while let Some(entered) = left.pop() {
@@ -143,7 +143,7 @@ impl FairGate {
             };
             for (sender, entered) in admitted {
                 if let Err(mut pass) = sender.send(Pass { fair_gate: Arc::clone(self), entered }) {
-                    // It has just gone: its turn is the next one's.
+                    // It has just left: its turn passes to the next.
                     left.push(std::mem::replace(&mut pass.entered, Entered::nothing(entered.tenant)));
                 }
             }

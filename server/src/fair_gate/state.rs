@@ -1,4 +1,4 @@
-//! Who is through the gate, and who waits before it.
+//! The batches that are through the gate, and those that wait.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -10,8 +10,8 @@ use tokio::sync::oneshot;
 
 use super::{ConnectionKey, FairGateLimits, Pass};
 
-/// The file system makes room, and the store writes again what was written, after a large batch and not while it is on
-/// its way. So the next one waits for a while, in proportion to what the last one took.
+/// After a large batch the file system allocates blocks, and the store rewrites what was written. So the next large
+/// batch waits, in proportion to the time that the last one took.
 const MIN_PAUSE: Duration = Duration::from_millis(1);
 const MAX_PAUSE: Duration = Duration::from_millis(200);
 
@@ -24,7 +24,7 @@ pub(super) struct State {
     tenants: BTreeMap<TenantId, Tenant>,
     /// Tenants that wait, by what they have had.
     line: BTreeSet<(u64, TenantId)>,
-    /// What the last one had that was let in: who comes new begins there.
+    /// The bytes that the last admitted tenant had used: a new one starts there.
     had: u64,
     /// Bytes through the gate.
     inside: usize,
@@ -33,7 +33,7 @@ pub(super) struct State {
     /// Until then none beyond that goes in while several tenants publish.
     pause: Option<Instant>,
     numbers: u64,
-    /// The two tenants that have come last.
+    /// The two tenants that published last.
     recent: [Option<(TenantId, Instant)>; 2],
 }
 
@@ -64,7 +64,7 @@ struct Waiter {
     sender: oneshot::Sender<Pass>,
 }
 
-/// What went in.
+/// What was let through.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Entered {
     pub(super) tenant: TenantId,
@@ -73,7 +73,7 @@ pub(super) struct Entered {
     large: Option<Instant>,
 }
 
-/// Where somebody waits.
+/// The position of a waiting batch.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct WaiterKey {
     pub(super) tenant: TenantId,
@@ -106,7 +106,7 @@ impl State {
         }
     }
 
-    /// Goes in, if there is room and nobody is overtaken.
+    /// Lets a batch through, if there is capacity and no other is overtaken.
     pub(super) fn enter(&mut self, tenant: TenantId, bytes: usize, now: Instant) -> Option<Entered> {
         self.record_publish(tenant, now);
         let bytes = bytes.max(1);
@@ -156,7 +156,7 @@ impl State {
         WaiterKey { tenant, connection, number: self.numbers }
     }
 
-    /// Whoever waits there does so no more; whether it did.
+    /// Removes a waiting batch; whether it was there.
     pub(super) fn cancel(&mut self, key: &WaiterKey) -> bool {
         let Some(held) = self.tenants.get_mut(&key.tenant) else { return false };
         let Some(connection) = held.connections.get_mut(&key.connection) else { return false };
@@ -188,7 +188,7 @@ impl State {
         self.tidy(entered.tenant);
     }
 
-    /// Lets in whose turn it is, as far as there is room.
+    /// Lets waiting batches through, as far as there is capacity.
     pub(super) fn admit_waiting(&mut self, now: Instant) -> Vec<(oneshot::Sender<Pass>, Entered)> {
         let mut admitted = Vec::new();
         while let Some((tenant, large)) = self.next(now) {
@@ -198,7 +198,7 @@ impl State {
         admitted
     }
 
-    /// The first in the line; if there is no room for it, the first that may go in whatever others have.
+    /// The next batch; if there is no capacity for it, the first that may pass whatever others have.
     fn next(&self, now: Instant) -> Option<(TenantId, bool)> {
         let mut waits = false;
         for (_, tenant) in &self.line {
@@ -263,7 +263,7 @@ impl State {
         self.large == 0 || self.large + bytes <= max
     }
 
-    /// When to look at the line again though nobody leaves.
+    /// When to check the queue again although no batch is decided.
     pub(super) fn recheck(&self, now: Instant) -> Option<Instant> {
         self.pause.filter(|until| now < *until && !self.line.is_empty())
     }

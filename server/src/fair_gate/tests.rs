@@ -20,7 +20,7 @@ fn one_tenant_has_all_the_room() {
     assert_eq!(fair_gate.figures(), (0, 1_000));
     drop(passes);
     assert_eq!(fair_gate.figures(), (0, 0));
-    // One that is larger than all the room goes in alone.
+    // A batch that is larger than the whole capacity passes alone.
     let large = now(&fair_gate, 1, 5_000).unwrap();
     assert!(now(&fair_gate, 1, 1).is_none());
     drop(large);
@@ -49,7 +49,7 @@ fn while_several_publish_there_is_little_inside() {
     assert!(now(&fair_gate, 1, 5_000).is_some());
 }
 
-/// Lets waiters in one by one, and tells who they were.
+/// Lets waiting batches through one by one, and returns their order.
 fn order(fair_gate: &Arc<FairGate>, waiting: &[(u32, usize, usize)]) -> Vec<usize> {
     let hold = now(fair_gate, 9, 5_000).unwrap();
     let mut all: FuturesUnordered<_> = FuturesUnordered::new();
@@ -73,7 +73,7 @@ fn order(fair_gate: &Arc<FairGate>, waiting: &[(u32, usize, usize)]) -> Vec<usiz
 #[test]
 fn tenants_take_turns_by_what_they_have_had_and_so_do_their_connections() {
     let fair_gate = FairGate::new(LIMITS);
-    // One tenant has four batches on two connections, another one that came last.
+    // One tenant has four batches on two connections, another one that arrived last.
     let order = order(&fair_gate, &[(1, 1, 900), (1, 1, 900), (1, 1, 900), (1, 2, 900), (2, 3, 900)]);
     assert_eq!(order, [0, 4, 3, 1, 2]);
     assert_eq!(fair_gate.figures(), (0, 0));
@@ -100,7 +100,7 @@ fn who_goes_away_leaves_the_line_and_gives_its_turn_to_the_next() {
     assert_eq!(fair_gate.figures(), (1, 5_000));
     drop(hold);
     let pass = stays.now_or_never().unwrap();
-    // One whose turn has come, and that goes away without having looked.
+    // A batch that may pass, and whose call is dropped before it is polled.
     let mut late = Box::pin(fair_gate.enter(TenantId(1), ConnectionKey(1), 900));
     assert!(late.as_mut().now_or_never().is_none());
     drop(pass);
@@ -109,7 +109,7 @@ fn who_goes_away_leaves_the_line_and_gives_its_turn_to_the_next() {
     assert_eq!(fair_gate.figures(), (0, 0));
 }
 
-/// Whatever comes and goes: nobody is forgotten, never is too much inside, and tenants that always wait get the same.
+/// In any order of events: no batch is forgotten, the limit is never passed, and tenants that always wait get the same.
 #[tokio::test]
 async fn everybody_gets_in_and_all_is_given_back() {
     let seed = rand::random();
@@ -151,7 +151,7 @@ async fn everybody_gets_in_and_all_is_given_back() {
     assert_eq!(fair_gate.figures(), (0, 0));
 }
 
-/// On each of so many connections somebody has one batch at a time and comes with the next as soon as one is decided.
+/// Each connection sends one batch at a time, and the next one as soon as one is decided.
 #[test]
 fn connections_with_one_batch_at_a_time_take_turns() {
     for tenants in [[1, 1, 1, 1], [1, 2, 3, 4]] {
@@ -171,7 +171,7 @@ fn connections_with_one_batch_at_a_time_take_turns() {
             let next = futures_util::Stream::poll_next(pin!(&mut all), &mut context);
             let std::task::Poll::Ready(Some((number, pass))) = next else { panic!("nobody is let in") };
             *admitted.entry(number).or_default() += 1;
-            // The one before comes again before this one leaves.
+            // The batch before enters again before this one leaves.
             all.extend(last.replace(number).map(enter));
             assert!(futures_util::Stream::poll_next(pin!(&mut all), &mut context).is_pending());
             drop(pass);

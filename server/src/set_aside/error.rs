@@ -1,4 +1,4 @@
-//! Why nothing was set aside or opened again.
+//! Why no department was set aside or opened again.
 
 use posthouse_text::causes;
 
@@ -7,7 +7,7 @@ use crate::{
     store::{DataDirError, StoreError, StoreOpenError},
 };
 
-/// Why nothing was set aside, or opened again. Unless it says otherwise, nothing was changed.
+/// Why no department was set aside or opened again. Unless it says otherwise, nothing was changed.
 #[derive(Debug, thiserror::Error)]
 pub enum SetAsideError {
     /// The folder cannot be used, or a server runs on it.
@@ -19,10 +19,10 @@ pub enum SetAsideError {
     /// The store cannot be opened.
     #[error(transparent)]
     StoreOpen(#[from] StoreOpenError),
-    /// What was asked for is not what is there, or must not be done.
+    /// The request does not fit the folder, or must not be carried out.
     #[error("{what}; nothing was changed")]
     Refused {
-        /// What, and where.
+        /// What is wrong, and where.
         what: String,
         /// What to do.
         next: String,

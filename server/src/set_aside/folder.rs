@@ -1,4 +1,4 @@
-//! The folder of a stopped server: first to look, then to write.
+//! The folder of a stopped server: opened for reading first, then for writing.
 
 use std::{collections::BTreeMap, path::Path};
 
@@ -64,7 +64,7 @@ impl StoppedFolder {
         self.departments.iter().find(|(known, _)| known == name).map(|(_, department)| department)
     }
 
-    /// Those that are set aside, as the store has them.
+    /// The departments that are set aside, as the store has them.
     pub(super) fn set_aside(&self) -> Result<Vec<SetAside>, SetAsideError> {
         let mut found = Vec::new();
         for (name, department) in &self.departments {

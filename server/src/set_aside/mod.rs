@@ -1,8 +1,8 @@
-//! What an operator can do, while no server runs, when a shard halts again and again on one entry of its log: skip the
-//! entry and set the department that it names aside; and open the department again.
+//! What an operator can do, while no server runs, if a shard halts at every start on one entry of its log: skip the
+//! entry and set the department that it names aside; later, open the department again.
 //!
-//! Everything is rehearsed first, in memory, on a folder that is only read. Only when it would succeed is the folder
-//! opened for writing; then one atomic batch of rows makes the change, and it is flushed.
+//! Everything is rehearsed first, in memory, on a folder that is only read. Only if the rehearsal succeeds, the folder
+//! is opened for writing; one atomic batch of rows makes the change, and is flushed.
 
 mod error;
 mod folder;
@@ -28,8 +28,8 @@ pub struct SetAside {
     pub digest: String,
     /// When, by the wall clock, Unix milliseconds.
     pub at_ms: u64,
-    /// Who did it.
+    /// The operator who did it.
     pub by: String,
-    /// The reason that was given.
+    /// The operator's reason.
     pub reason: String,
 }

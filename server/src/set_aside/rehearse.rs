@@ -29,7 +29,7 @@ pub(crate) enum Ended {
 /// An entry that would not be applied.
 pub(crate) struct Halting {
     pub(crate) by: HaltedBy,
-    /// What it holds, if it can be read.
+    /// The batch, if it can be decoded.
     pub(crate) batch: Option<Batch>,
 }
 

@@ -1,4 +1,4 @@
-//! A department that was set aside is opened again, once its rows are seen to be whole.
+//! Opens a department that was set aside, once its rows are found to be whole.
 
 use std::path::Path;
 
@@ -11,7 +11,7 @@ use super::{
 };
 use crate::shard::hex;
 
-/// Problems that are told; more say the same.
+/// Problems that are shown.
 const MAX_SHOWN_PROBLEMS: usize = 20;
 
 /// Which department is opened again.
@@ -19,19 +19,19 @@ const MAX_SHOWN_PROBLEMS: usize = 20;
 pub struct ReopenDepartment {
     /// `tenants/{tenant}/departments/{department}`, or the two names with a slash between.
     pub department: String,
-    /// Although its rows do not fit together: its next command or timer may halt its shard again, for all departments
-    /// on it.
+    /// Opens it although its rows do not fit together: its next command or timer may halt its shard again, for all
+    /// departments on it.
     pub force: bool,
 }
 
-/// What came of it.
+/// The result.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Reopened {
     /// It is open again.
     Now {
         /// How it had been set aside.
         was: SetAside,
-        /// What is wrong with its rows all the same.
+        /// The problems of its rows.
         problems: Vec<String>,
         /// No configuration names it any more.
         closed: bool,

@@ -1,4 +1,4 @@
-//! An entry that halts its shard is skipped, and the department that it names is set aside.
+//! Skips an entry that halts its shard, and sets the department that it names aside.
 
 use std::path::Path;
 
@@ -31,7 +31,7 @@ pub struct SkipEntry {
     pub index: u64,
     /// SHA-256 of the entry in hex, or at least its first 16 digits: so that no other entry is skipped by mistake.
     pub digest: String,
-    /// Who does it.
+    /// The operator.
     pub by: String,
     /// Why.
     pub reason: String,
@@ -39,7 +39,7 @@ pub struct SkipEntry {
     pub now_ms: u64,
 }
 
-/// What came of it.
+/// The result.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Skipped {
     /// It is done.
@@ -130,7 +130,7 @@ fn other_digest(skip: &SkipEntry, digest: &str) -> SetAsideError {
     )
 }
 
-/// What is to be changed.
+/// The change to make.
 struct Rehearsed {
     department: DepartmentId,
     by: HaltedBy,
@@ -264,8 +264,8 @@ fn only_department(
     }
 }
 
-/// What would be: the mark can be made, the entry does not halt a shard whose department is set aside, and what comes
-/// behind it. An entry behind it that halts the shard, too.
+/// Rehearses the change: the mark can be made, and neither the entry nor those behind it halt the shard while the
+/// department is set aside. Returns an entry behind it that halts the shard.
 fn try_out(
     folder: &StoppedFolder,
     rehearsal: &Rehearsal<'_>,
@@ -284,7 +284,8 @@ fn try_out(
         )
     })?);
     let mut again = ShardMachine::hydrate(shard, &after).map_err(|halt| unreadable(&halt))?;
-    // Its commands are refused now. What still halts is none of this department: a timer of another, for example.
+    // The department's commands are refused now. Whatever still halts the shard belongs to another department, for
+    // example a timer.
     if let Err(stop) = guarded(|| again.apply(&after, mark.index + 1, batch)) {
         return Err(SetAsideError::refused(
             format!(

@@ -2,16 +2,16 @@
 
 use super::halted::Stop;
 
-/// The shard did not take the command, or its answer cannot be known.
+/// The shard refused the command, or its outcome is unknown.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum ShardError {
-    /// A check of the shard's state failed; it takes nothing more until the server is restarted after a look at it.
+    /// A check of the shard's state failed; it accepts nothing until the server is restarted after an inspection.
     #[error("the shard is halted: {0}")]
     Halted(Stop),
-    /// The log has no room. Nothing of the command was stored.
+    /// The log has no disk space. Nothing of the command was stored.
     #[error("the disk is full")]
     DiskFull,
-    /// More is waiting to be synced than the log takes. Nothing of the command was stored.
+    /// More waits to be synced than the log accepts. Nothing of the command was stored.
     #[error("the log is overloaded")]
     Overloaded,
     /// The command is larger than a log entry may be. Nothing of it was stored.

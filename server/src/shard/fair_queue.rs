@@ -1,6 +1,5 @@
-//! What comes to a worker. The server's own events come first; the tenants' by turns, so that who has its events wait
-//! for a worker's time waits for no more than a turn of every other tenant, however many events those have. A tenant's
-//! own stay in order.
+//! The events of a worker. The server's own are handled first, the tenants' in rounds: a tenant's events wait for no
+//! more than one quantum of every other tenant, however many events those have. The events of one tenant stay in order.
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
@@ -12,12 +11,12 @@ use posthouse_engine::ids::{ShardId, TenantId};
 
 use super::Event;
 
-/// A turn takes about so long, and at least one event, ...
+/// A quantum takes about this long, for at least one event, ...
 const QUANTUM: Duration = Duration::from_micros(200);
-/// ... and at most so many.
+/// ... and at most this many.
 const MAX_QUANTUM_EVENTS: usize = 64;
 
-/// Where an event goes, and whose it is; no tenant's are the server's own.
+/// The shard of an event, and its tenant; events without one are the server's own.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Origin {
     pub(crate) shard: ShardId,
@@ -30,13 +29,13 @@ impl From<ShardId> for Origin {
     }
 }
 
-/// One end of a line, for everybody; when it is dropped, the worker ends.
+/// The sending end of a worker's queue; when it is dropped, the worker ends.
 pub(crate) struct EventSender(Arc<Shared>);
 
 /// The other, for the worker.
 pub(crate) struct EventReceiver(Arc<Shared>);
 
-/// What a worker has found.
+/// What a worker received.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Received {
     /// Events, and whose they are.
@@ -59,7 +58,7 @@ struct FairQueue {
     tenants: BTreeMap<TenantId, TenantQueue>,
     /// Tenants that have events, by the time that they have used.
     order: BTreeSet<(u64, TenantId)>,
-    /// The time that the last one had used: who comes anew begins there.
+    /// The time that the last served tenant had used: a new tenant starts there.
     used: u64,
     /// The worker is to end when there is nothing more.
     stop: bool,
@@ -74,11 +73,11 @@ struct TenantQueue {
     events: VecDeque<Event>,
     /// Nanoseconds of the worker.
     used: u64,
-    /// What one of its events took lately, nanoseconds.
+    /// The recent cost of one of its events, in nanoseconds.
     cost: u64,
 }
 
-/// A worker's line.
+/// A worker's queue.
 pub(crate) fn fair_queue() -> (EventSender, EventReceiver) {
     let shared = Arc::new(Shared::default());
     (EventSender(Arc::clone(&shared)), EventReceiver(shared))
@@ -96,7 +95,7 @@ impl EventSender {
     pub(crate) fn send(&self, tenant: Option<TenantId>, event: Event) -> bool {
         let mut fair_queue = self.0.lock();
         if fair_queue.receiver_dropped {
-            // Whoever waits for an answer sees its end only once nobody is kept from the line.
+            // A caller that waits for an answer sees the end only once the queue is unlocked.
             drop(fair_queue);
             drop(event);
             return false;
@@ -136,7 +135,7 @@ impl EventReceiver {
         }
     }
 
-    /// How long so many events of a tenant took.
+    /// Charges a tenant for its events.
     pub(crate) fn used(&self, tenant: TenantId, events: usize, time: Duration) {
         self.0.lock().charge(tenant, events, time);
     }
@@ -223,7 +222,7 @@ mod tests {
         }
     }
 
-    /// Takes all there is, while each event takes so many microseconds; who was served, and with which.
+    /// Receives all events, each of which takes so many microseconds; returns the tenants served, and their events.
     fn serve(receiver: &EventReceiver, cost: impl Fn(TenantId) -> u64) -> Vec<(Option<u32>, Vec<u16>)> {
         let mut served = Vec::new();
         let mut events = Vec::new();
@@ -247,7 +246,7 @@ mod tests {
         for number in 0..5_000 {
             assert!(sender.send(Some(TenantId(1)), event(number)));
         }
-        // The first turn goes by no knowledge of what they cost.
+        // In the first round the cost of events is not known.
         let mut events = Vec::new();
         assert_eq!(receiver.receive(Duration::ZERO, &mut events), Received::Of(Some(TenantId(1))));
         receiver.used(TenantId(1), events.len(), Duration::from_micros(100 * events.len() as u64));
@@ -275,7 +274,7 @@ mod tests {
         let end = served.iter().rposition(|(tenant, _)| *tenant == Some(2)).unwrap();
         let expensive = served[..end].iter().filter(|(tenant, _)| *tenant == Some(1));
         let expensive: usize = expensive.map(|(_, of)| of.len()).sum();
-        // A thousand of 10 µs are ten of a millisecond; besides, the first turn.
+        // A thousand of 10 µs are ten milliseconds; the first round is added.
         assert!(expensive <= MAX_QUANTUM_EVENTS + 20, "{expensive}");
     }
 

@@ -21,14 +21,14 @@ pub enum Stop {
     Undecodable(String),
 }
 
-/// What has to be mended.
+/// What has to be repaired.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Blame {
     /// The entry: it halts its shard wherever it is applied.
     Entry,
     /// This program, which is older than the one that wrote the entry.
     Program,
-    /// This node's disk, or what stands on it.
+    /// This node's disk, or its rows.
     Rows,
 }
 

@@ -1,9 +1,9 @@
-//! The shards of this node: commands in, through the log, into the machine and the store, outcomes out.
+//! The shards of this node: commands go in, through the log, into the machine and the store, and outcomes come out.
 //!
-//! A few worker threads own all shards between them. A worker gathers what has come for a shard into one batch, stamps
-//! it, and proposes it to the log, for which it waits only if that is little; when the log says that a batch is synced,
-//! the worker applies it, writes the result to the store, answers the callers, and lets [`crate::dispatch`] perform the
-//! effects. So a single node runs the path a cluster runs, and every restart replays it.
+//! A few worker threads own all shards. A worker gathers the commands of a shard into one batch, stamps it, and
+//! proposes it to the log; it writes a small batch itself. When a batch is synced, the worker applies it, writes the
+//! result to the store, answers the callers, and lets [`crate::dispatch`] perform the effects. So a single node runs
+//! the path that a cluster runs, and every restart replays it.
 
 mod error;
 mod event;
@@ -89,14 +89,14 @@ impl Shards {
         read: impl FnOnce(&mut ShardMachine, &dyn Kv) -> R + Send + 'static,
     ) -> Result<R, ShardError> {
         let (reply, answer) = oneshot::channel();
-        // A reader that has gone away needs no answer.
+        // A reader that has left needs no answer.
         let query: Query =
             Box::new(move |access| drop(reply.send(access.map(|(machine, kv)| read(machine, kv)))));
         self.send(at, ShardEvent::Query(query));
         answer.await.unwrap_or(Err(ShardError::Stopping))
     }
 
-    /// Opens a consumer's session. Deliveries come through the channel in `open`.
+    /// Opens a consumer's session. Its deliveries arrive through the channel in `open`.
     pub(crate) fn open_session(&self, at: Origin, open: SessionOpen) -> SessionHandle {
         let handle = SessionHandle::new(self.clone(), at, open.subscription, open.key);
         self.send(at, ShardEvent::OpenSession(Box::new(open)));
@@ -106,7 +106,7 @@ impl Shards {
     pub(crate) fn send(&self, at: impl Into<Origin>, event: ShardEvent) {
         let Origin { shard, tenant } = at.into();
         if let Some(worker) = self.workers.get(worker_of(shard, self.workers.len())) {
-            // A worker that has ended answers nobody: callers see their channel close, which says "stopping".
+            // A worker that has ended answers no call: the caller's channel closes, which means "stopping".
             worker.send(tenant, Event::ForShard(shard, event));
         }
     }

@@ -31,7 +31,7 @@ const MAX_BATCH_COMMANDS: usize = 1_024;
 /// Bytes after which a batch is full; one larger command still goes alone.
 const MAX_BATCH_BYTES: usize = 4 << 20;
 
-/// Who waits for an outcome.
+/// The receiver of an outcome.
 pub(crate) enum Reply {
     /// A handler.
     Caller(oneshot::Sender<Result<Outcome, ShardError>>),
@@ -48,7 +48,7 @@ pub(crate) enum Reply {
     Nobody,
 }
 
-/// Commands that have come for one shard since its last batch.
+/// Commands of one shard that arrived since its last batch.
 #[derive(Default)]
 pub(crate) struct Pending {
     waiting: VecDeque<Waiting>,
@@ -105,8 +105,8 @@ impl Pending {
         coming
     }
 
-    /// How many commands of up to `bytes` the next batch takes besides all that waits; 0 if it does not take all of
-    /// that.
+    /// How many commands of up to `bytes` the next batch can contain besides all that wait; 0 if it cannot contain all
+    /// of those.
     pub(crate) fn capacity(&self, bytes: usize) -> usize {
         let commands = MAX_BATCH_COMMANDS.saturating_sub(self.waiting.len());
         commands.min(MAX_BATCH_BYTES.saturating_sub(self.bytes) / bytes.max(1))
@@ -170,13 +170,13 @@ fn queue(publish: &Publish) -> QueueRef {
     QueueRef { department: DepartmentId(publish.department), queue: QueueId(publish.queue) }
 }
 
-/// What a publish stores, unless it is a repetition, or its queue or producer is not what it was.
+/// The entries that a publish stores, unless it is a repetition, or its queue or producer has changed.
 fn stored(publish: &Publish) -> impl Iterator<Item = &PublishEntry> {
     let refused = publish.atomic && publish.entries.iter().any(|entry| entry.refused);
     publish.entries.iter().filter(move |entry| !refused && !entry.refused)
 }
 
-/// How many messages a command is about, of those that come by the thousand.
+/// The number of messages of a command, for the kinds that may have thousands.
 fn messages(command: &Command) -> usize {
     match command {
         command_record::Command::Publish(publish) => publish.entries.len(),
@@ -189,8 +189,8 @@ fn messages(command: &Command) -> usize {
     }
 }
 
-/// About what a command takes in a log entry; never much less. Small messages and settlements that are one item count
-/// for as much as they are work, so that no batch is too much of it.
+/// The approximate size of a command in a log entry, never much less. Small messages and settlements count for their
+/// work too, so that no batch is too much work.
 fn content_bytes(command: &Command) -> usize {
     let items = match command {
         command_record::Command::Publish(Publish { entries, .. }) => {

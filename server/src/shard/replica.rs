@@ -35,12 +35,13 @@ use crate::{
 const ADVANCE_MAX: u32 = 1_000;
 /// Queues whose state a shard keeps in memory, those used last.
 const MAX_IDLE_QUEUES: usize = 1_024;
-/// Up to so many messages in this batch and in the last ones, this thread may write a batch to the log itself, instead
-/// of waking the log's and being woken by it. With more, it has better things to do than to wait for the disk.
+/// Up to this many messages in this batch and in the last ones, this thread may write a batch to the log itself,
+/// instead of waking the log's thread and being woken by it. With more, its time is better used than by waiting for the
+/// disk.
 const LITTLE_MESSAGES: usize = 64;
-/// A grant of one turn takes no more of a batch.
+/// The most bytes of a batch that a grant of one round takes.
 const GRANT_BYTES: usize = 4 << 10;
-/// How long an `Advance` that the log did not take waits, so that a full disk is not asked without a pause.
+/// How long an `Advance` that the log refused waits, so that a full disk is not asked without a pause.
 const ADVANCE_PAUSE_MS: u64 = 500;
 
 pub(crate) struct Replica {
@@ -108,7 +109,7 @@ impl Replica {
         }
     }
 
-    /// Forgets what is held of queues that nobody uses: it is read again when it is needed.
+    /// Evicts the state of queues that nobody uses: it is read again when it is needed.
     pub(crate) fn evict_idle(&mut self) {
         self.machine.evict_idle(MAX_IDLE_QUEUES);
     }
@@ -119,8 +120,8 @@ impl Replica {
         Some(due.max(self.advance_from_ms))
     }
 
-    /// Lets dispatch pick what to lease, and proposes all that has gathered. `alone`: no other shard of this thread is
-    /// about to propose, so that there is no other batch to sync together with this one.
+    /// Lets dispatch pick messages to lease, and proposes the gathered commands. `alone`: no other shard of this thread
+    /// is about to propose, so no other batch could be synced together with this one.
     pub(crate) fn flush(&mut self, context: &Context, alone: bool) {
         if self.halted.is_some() {
             return;
@@ -180,7 +181,7 @@ impl Replica {
         Ok(())
     }
 
-    /// The log did not take a proposal: nothing of it was stored.
+    /// The log refused a proposal: nothing of it was stored.
     pub(crate) fn refused(&mut self, proposal_id: u64, why: &ProposeError) {
         let Some(at) = self.in_flight.iter().position(|f| f.proposal_id == proposal_id) else { return };
         let Some(in_flight) = self.in_flight.remove(at) else { return };
@@ -232,7 +233,7 @@ impl Replica {
         }
     }
 
-    /// A consumer's stream opens: it is told what it still holds, before anything new.
+    /// A consumer's stream opens: it is sent what it still holds, before anything new.
     pub(crate) fn open_session(&mut self, context: &Context, open: SessionOpen) {
         if self.halted.is_some() {
             return drop(open.events.send(SessionEvent::Halted));
@@ -254,7 +255,7 @@ impl Replica {
         commands.into_iter().for_each(|(command, reply)| self.propose(command, reply));
     }
 
-    /// What a stream was leased and does not send goes back.
+    /// Returns the leases of a stream that it does not send.
     pub(crate) fn return_leases(
         &mut self,
         subscription: SubscriptionRef,
@@ -339,7 +340,7 @@ impl Replica {
         self.stop(stop);
     }
 
-    /// This shard takes nothing more; the rest of the node goes on.
+    /// This shard accepts nothing more; the rest of the node goes on.
     fn stop(&mut self, stop: Stop) {
         for in_flight in std::mem::take(&mut self.in_flight) {
             in_flight
@@ -363,7 +364,7 @@ fn answer(reply: Reply, outcome: Result<Outcome, ShardError>) {
         }
         Reply::Grant(_) | Reply::Return(_) | Reply::Advance | Reply::Nobody => return,
     };
-    // A caller that has gone away needs no answer.
+    // A caller that has left needs no answer.
     drop(caller.send(outcome));
 }
 
@@ -374,7 +375,8 @@ fn earlier(known: Option<u64>, new: Option<u64>) -> Option<u64> {
     }
 }
 
-/// What the engine takes for a fault of the leader: once it stood in the log, it would halt the shard at every start.
+/// Whether the engine would treat the command as a fault of the leader: once it is in the log, it would halt the shard
+/// at every start.
 fn is_too_long(command: &Command) -> bool {
     match command {
         Command::Settle(settle) => settle.deliveries() > MAX_SETTLE_ITEMS,

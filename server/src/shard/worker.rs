@@ -1,4 +1,4 @@
-//! A worker's loop: take all that has come, then propose once.
+//! A worker's loop: handle all events that have arrived, then propose once.
 
 use std::{
     collections::BTreeMap,
@@ -29,9 +29,9 @@ use crate::{
     store::{ReadCost, ReadMeter, Store},
 };
 
-/// How long a worker takes events before it proposes what has come.
+/// How long a worker handles events before it proposes.
 const ROUND: Duration = Duration::from_millis(1);
-/// A worker looks at its timers at least this often, whatever the clock does.
+/// A worker checks its timers at least this often, whatever the clock does.
 const LONGEST_SLEEP: Duration = Duration::from_millis(500);
 
 /// What all workers share.
@@ -54,7 +54,7 @@ impl Context {
         usages: Arc<Usages>,
         observer: Arc<Observer>,
     ) -> Self {
-        // A random start tells this process's proposals from those of the one before it.
+        // A random start distinguishes this process's proposals from those of the process before it.
         let proposals = AtomicU64::new(u64::from(rand::random::<u32>()) << 32);
         Self { store, log, clock, bodies, usages, observer, proposals }
     }
@@ -138,7 +138,7 @@ fn run(part: WorkerStart, context: &Context) {
     }
 }
 
-/// Takes what has come, for a while; whether that is the end.
+/// Handles events for a while; breaks at the end.
 fn round(events: &EventReceiver, mut wait: Duration, mut handle: impl FnMut(Event)) -> ControlFlow<()> {
     let (mut some, mut begun) = (Vec::new(), None);
     loop {
@@ -200,7 +200,7 @@ fn handle(
         }
         Event::Applied(reply) => {
             let applied = replicas.values().map(|r| (GroupId(r.shard.0), r.applied_index())).collect();
-            // Whoever asked may have given up.
+            // The flusher may have stopped waiting.
             drop(reply.send(applied));
         }
         // The worker ends before it handles this one.

@@ -1,7 +1,7 @@
-//! Looks into the data folder of a stopped server: is it whole, and does it fit together? Nothing is written.
+//! Checks the data folder of a stopped server: its parts, and whether they fit together. Nothing is written.
 //!
-//! In the order of what rests on what: the NODE file, the log's checksums, the store's checksums, each shard's rows
-//! against each other, and the store against the log.
+//! In the order of dependence: the NODE file, the log's checksums, the store's checksums, each shard's rows against
+//! each other, and the store against the log.
 
 mod report;
 mod rows;
@@ -17,10 +17,10 @@ use crate::{
 };
 pub use report::{Part, Problem, StoreReport};
 
-/// How much a check may take.
+/// What a check may use.
 #[derive(Debug, Clone, Copy)]
 pub struct StoreCheckOptions {
-    /// Shards with more rows are not checked row against row: each takes about 100 bytes of memory.
+    /// The rows of shards with more rows are not compared: each row takes about 100 bytes of memory.
     pub max_rows: u64,
 }
 

@@ -1,32 +1,32 @@
-//! What a check has looked at, and what it found.
+//! What was checked, and what was found.
 
 use posthouse_text::causes;
 
 /// A part of the data folder that is judged by itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Part {
-    /// What it is, in a word or two.
+    /// Its name, in a word or two.
     pub name: String,
-    /// What was looked at, for people.
+    /// What was checked, for people.
     pub seen: String,
-    /// What is wrong. Empty: nothing.
+    /// The problems; empty if there are none.
     pub problems: Vec<Problem>,
-    /// Why it was not looked at, or not at all of it.
+    /// Why it was not checked, or not completely.
     pub skipped: Option<String>,
-    /// What is no damage but worth knowing.
+    /// Facts that are no damage but worth knowing.
     pub notices: Vec<String>,
 }
 
 /// Something that is not as it should be.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
-    /// What is wrong, and in which file where that is known.
+    /// The problem, and its file where that is known.
     pub what: String,
     /// What to do about it.
     pub next: String,
 }
 
-/// All parts, in the order in which they were looked at.
+/// All parts, in the order in which they were checked.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct StoreReport {
     /// The parts.
@@ -40,7 +40,7 @@ impl StoreReport {
         self.parts.iter().map(|part| part.problems.len()).sum()
     }
 
-    /// Whether every part was looked at whole.
+    /// Whether every part was checked completely.
     #[must_use]
     pub fn is_whole(&self) -> bool {
         self.parts.iter().all(|part| part.skipped.is_none())
@@ -74,7 +74,7 @@ impl Problem {
         }
     }
 
-    /// What only a backup helps against.
+    /// Damage that only a backup repairs.
     pub(super) fn damage(what: String) -> Self {
         Self {
             what,
@@ -84,7 +84,7 @@ impl Problem {
         }
     }
 
-    /// What should never be, whatever the disk did.
+    /// A state that must not be, whatever the disk did.
     pub(super) fn fault(what: String) -> Self {
         Self {
             what,

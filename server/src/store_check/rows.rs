@@ -24,7 +24,7 @@ use crate::{
     store::{DataDir, Store},
 };
 
-/// Problems of one shard that are told; more say the same.
+/// Problems of one shard that are shown.
 const MAX_SHOWN: usize = 20;
 
 /// Rows as they were counted while their checksums were checked.
@@ -54,7 +54,7 @@ impl Counts {
     }
 }
 
-/// Reads the catalogue; without it nothing says which department stands on which shard.
+/// Reads the catalogue; only it says which department is on which shard.
 pub(super) fn catalogue(data: &DataDir, store: &Store, report: &mut StoreReport) -> Option<CatalogueMachine> {
     match CatalogueMachine::hydrate(data.shards(), store) {
         Ok(machine) => {
@@ -121,7 +121,7 @@ pub(super) fn shards(
     applied
 }
 
-/// Which departments are set aside, and why.
+/// Lists the departments that are set aside, and why.
 fn list_set_aside(store: &Store, catalogue: &CatalogueMachine, part: &mut Part) {
     let view = catalogue.view();
     for department in &view.departments {
@@ -147,7 +147,7 @@ fn list_set_aside(store: &Store, catalogue: &CatalogueMachine, part: &mut Part) 
     }
 }
 
-/// What the store has applied lies within the log, and what it has not yet can be applied.
+/// Checks that the store's applied entries are in the log, and that the others can be applied.
 pub(super) fn against_log(
     dir: &Path,
     log: &OpenLog,

@@ -4,21 +4,21 @@ use posthouse_engine::{halt::Halt, ids::SubscriptionRef, kv::Kv, machine::ShardM
 
 use super::{super::session::SessionKey, Subscription};
 
-/// Streams that are told at once: a subscription may have thousands, and its shard has other things to do.
+/// Streams that are notified at once: a subscription may have thousands, and its shard has other work.
 const NOTIFIED_AT_ONCE: usize = 256;
 
-/// Who is still to be told.
+/// The streams that are still to be notified.
 #[derive(Default)]
 pub(super) struct Idle {
     /// It is so now.
     is_idle: bool,
-    /// How often it came to be so.
+    /// The number of the idle period.
     time: u64,
     /// How many streams were not asked yet whether they have credit, this time ...
     left: usize,
     /// ... after this one.
     last: SessionKey,
-    /// Those that have come, or have more credit, meanwhile.
+    /// Sessions that opened, or got credit, meanwhile.
     new: Vec<SessionKey>,
 }
 
@@ -32,8 +32,8 @@ impl Idle {
 }
 
 impl Subscription {
-    /// Tells some of the streams, each time nothing is ready and nothing is leased any more; whether there are others
-    /// to be told.
+    /// Notifies some of the streams, each time nothing is ready or leased any more; whether others are still to be
+    /// notified.
     pub(crate) fn notify_idle(
         &mut self,
         at: SubscriptionRef,

@@ -1,4 +1,4 @@
-//! The turns a subscription's sessions take: who is leased what next.
+//! The rounds in which a subscription's sessions are served: which session is leased messages next.
 
 use posthouse_engine::{
     halt::Halt,
@@ -17,12 +17,12 @@ use super::{
 };
 use crate::shard::Reply;
 
-/// Messages picked for one session in one turn: few enough to share a short queue.
+/// Messages picked for one session in one round: few enough to share a short queue.
 const ROUND_MESSAGES: usize = 256;
-/// The same while about so many are ready for every session: they are read from the disk in one piece.
+/// The limit while about so many are ready for every session: they are read from the disk in one piece.
 const LONG_ROUND_MESSAGES: usize = 512;
 
-/// How the sessions take turns.
+/// The round of the sessions.
 #[derive(Clone, Copy)]
 struct Round {
     /// About how many messages there are for all.
@@ -40,12 +40,12 @@ pub(crate) struct Coming {
     pub(crate) under_way: u64,
     /// Bytes of their payloads.
     pub(crate) sizes: Vec<u32>,
-    /// For so many grants the batch has room.
+    /// The number of grants for which the batch has capacity.
     pub(crate) max_grants: usize,
 }
 
 impl Subscription {
-    /// Picks for one session after the other, until nothing is ready or nobody has credit.
+    /// Picks for one session after the other, until nothing is ready or no session has credit.
     pub(crate) fn pump(
         &mut self,
         at: SubscriptionRef,
@@ -53,7 +53,7 @@ impl Subscription {
         kv: &dyn Kv,
         commands: &mut Vec<(Command, Reply)>,
     ) -> Result<(), Halt> {
-        // What is picked is ready until its grant is applied.
+        // Picked messages count as ready until their grant is applied.
         let ready = machine.counts(kv, at)?.map_or(0, |counts| counts.ready);
         let messages = ready.saturating_sub(self.picked);
         let long = messages >= (self.sessions.queued() * LONG_ROUND_MESSAGES) as u64;
@@ -93,9 +93,9 @@ impl Subscription {
         Ok(())
     }
 
-    /// Lets one session after the other pick, until nothing is left that anybody has credit for. Where that is less
-    /// than the credit that waits, it is shared: each time round the line, every session gets the same part of what is
-    /// left, or less if it has less credit.
+    /// Lets one session after the other pick, until nothing is left that a session has credit for. If fewer messages
+    /// are ready than there is credit, they are shared: in each round every session gets the same part of what is left,
+    /// or less if it has less credit.
     fn run_round(
         &mut self,
         at: SubscriptionRef,
@@ -136,7 +136,7 @@ impl Subscription {
     }
 }
 
-/// The part of one session, while so many messages are left for so many sessions, and room for so many grants.
+/// The part of one session, with this many messages left for this many sessions, and capacity for this many grants.
 fn share(left: u64, sessions: usize, grants: usize, max: usize) -> usize {
     // There is more than was known of.
     if left == 0 {
@@ -180,7 +180,7 @@ mod tests {
         assert_eq!(share(101, 4, 1_000, ROUND_MESSAGES), 26);
         assert_eq!(share(3, 4, 1_000, ROUND_MESSAGES), 1);
         assert_eq!(share(10_000, 4, 1_000, ROUND_MESSAGES), ROUND_MESSAGES);
-        // A batch with room for few grants has larger ones.
+        // A batch with capacity for few grants has larger ones.
         assert_eq!(share(100, 50, 2, ROUND_MESSAGES), 50);
         assert_eq!(share(0, 4, 1_000, ROUND_MESSAGES), ROUND_MESSAGES);
     }

@@ -1,6 +1,5 @@
-//! The sessions of one subscription. What happens to one of them costs nothing for the others, however many they are: a
-//! session is found by its stream or its holder, and those that have credit stand in a line, in the order of their
-//! turns.
+//! The sessions of one subscription. An event of one session costs nothing for the others, however many they are: a
+//! session is found by its stream or its holder, and those with credit are queued in the order of their rounds.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -29,7 +28,7 @@ struct Scheduled {
 enum Schedule {
     /// It has no credit.
     Idle,
-    /// In the line, with this number.
+    /// In the queue, with this number.
     Queued(u64),
     /// It has too few bytes for any message larger than this.
     Short(u32),
@@ -101,14 +100,14 @@ impl Sessions {
         self.queue.len()
     }
 
-    /// Whose turn it is.
+    /// The session that is served next.
     pub(super) fn next(&mut self) -> Option<&mut Session> {
         let (_, key) = self.queue.first_key_value()?;
         self.all.get_mut(key).map(|scheduled| &mut scheduled.session)
     }
 
-    /// Its turn is over: it goes to the end of the line. `short`: its bytes did not suffice for the message that is
-    /// next.
+    /// Its round is over: it moves to the end of the queue. `short`: it has too few bytes of credit for the next
+    /// message.
     pub(super) fn end_round(&mut self, key: SessionKey, short: bool) {
         let Some(Scheduled { session, schedule }) = self.all.get_mut(&key) else { return };
         let (old, reach) = (std::mem::replace(schedule, Schedule::Idle), session.reach());
@@ -126,7 +125,7 @@ impl Sessions {
         !self.short.is_empty()
     }
 
-    /// The next message is of this size: those that have enough for it stand in the line again.
+    /// The next message has this size: sessions with enough credit for it are queued again.
     pub(super) fn enough_for(&mut self, size: u32) {
         while let Some((reach, key)) = self.short.last().copied().filter(|(reach, _)| *reach >= size) {
             self.short.remove(&(reach, key));
@@ -145,7 +144,7 @@ impl Sessions {
         }
     }
 
-    /// Puts a session where it belongs; one that is in the line already keeps its number.
+    /// Queues or unqueues a session; one that is in the queue already keeps its number.
     fn reschedule(&mut self, key: SessionKey) {
         let Some(Scheduled { session, schedule }) = self.all.get_mut(&key) else { return };
         let (old, has_credit) = (*schedule, session.messages() > 0);

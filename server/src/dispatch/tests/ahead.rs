@@ -1,4 +1,4 @@
-//! Messages are leased by the batch that stores them, if nobody and nothing is passed over by that.
+//! Messages are leased by the batch that stores them, if no session and no message is passed over by that.
 
 use posthouse_engine::schema::Command;
 use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
@@ -45,7 +45,7 @@ fn nothing_is_leased_before_what_waits() {
     assert_eq!(sequences(&stream.granted()), [1, 2]);
     world.add(&stream, 5, 0);
     world.propose(&[1; 2]);
-    // Of the third, which is ready, and then of those that come.
+    // One grant of the third message, which is ready, and then one of those that are stored.
     assert_eq!(grants(&world), 2);
     while world.decide(true) {}
     assert_eq!(sequences(&stream.granted()), [3, 4, 5]);
@@ -73,7 +73,7 @@ fn what_is_stored_otherwise_than_expected_is_leased_in_its_order() {
     world.propose(&[400; 1]);
     world.propose(&[7; 2]);
     assert_eq!(grants(&world), 2);
-    // The first publish is not taken, so that the second gets its sequences.
+    // The first publish is not logged, so the second gets its sequences.
     assert!(world.decide(false));
     assert!(world.decide(true));
     assert!(stream.granted().is_empty());
@@ -83,7 +83,7 @@ fn what_is_stored_otherwise_than_expected_is_leased_in_its_order() {
     let granted = stream.granted();
     assert_eq!(sequences(&granted), [1, 2, 3, 4, 5, 6]);
     assert!(granted.iter().all(|leased| leased.size == 7));
-    // All credit came back.
+    // All credit was refunded.
     world.publish(&[239; 5]);
     world.run();
     assert_eq!(sequences(&stream.granted()), [7, 8, 9, 10]);

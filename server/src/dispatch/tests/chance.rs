@@ -45,7 +45,7 @@ fn play(mut chance: StdRng) {
                     0 => world.close(closed.stream, true),
                     1 => world.close(closed.stream, false),
                     _ => {
-                        // Its handler is gone; dispatch hears of it later, or not before the end.
+                        // Its handler has ended; dispatch gets the event later, or only at the end.
                         drop(closed);
                     }
                 }
@@ -81,7 +81,7 @@ fn settle_some(world: &mut World, party: &mut Party, chance: &mut StdRng) {
     world.settle(&party.stream.holder, &live(&some), kinds[chance.random_range(0..kinds.len())]);
 }
 
-/// Every stream ends and its leases come back; one consumer then gets all that is left.
+/// Every stream ends and its leases are returned; one consumer then gets all that is left.
 fn finish(mut world: World, parties: Vec<Party>) {
     for party in parties {
         world.close(party.stream, true);

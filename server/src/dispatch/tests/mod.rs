@@ -80,7 +80,7 @@ fn a_large_message_still_goes_when_credit_came_while_a_refused_grant_was_out() {
     world.publish(&[300]);
     let mut stream = world.open("a", 10, 1_000);
     world.pump();
-    // More credit than is settled, while 300 are out: the most there ever was is not known before they are back.
+    // More credit than is settled, while 300 are leased: the highest balance is not known before they are settled.
     world.add(&stream, 0, 200);
     world.purge();
     world.publish(&[2_000]);
@@ -110,7 +110,7 @@ fn a_session_that_comes_back_gets_its_leases_and_pays_for_them() {
     world.add(&new, 10, 100);
     world.run();
     assert_eq!(sequences(&new.granted()), [7]);
-    // The old stream's end changes nothing, however it comes.
+    // The old stream's end changes nothing, whichever way it ends.
     world.close(old, true);
     world.run();
     assert_eq!(world.counts().in_flight, 7);
@@ -146,7 +146,7 @@ fn what_was_on_its_way_to_a_stream_that_ended_goes_to_the_next_at_once() {
         if notified {
             world.close(closed, clean);
         } else {
-            // The handler is gone, and dispatch does not know yet.
+            // The handler has ended, and dispatch does not know yet.
             drop(closed);
         }
         let mut next = world.open("next", 10, 0);
@@ -209,7 +209,7 @@ fn a_stream_that_gives_back_goes_on_and_takes_nothing_from_the_one_that_has_take
     world.add(&stream, 1, 0);
     world.run();
     assert_eq!(sequences(&stream.granted()), [4]);
-    // The newer stream is sent what the older still has to give back.
+    // The newer stream is sent what the older one has not returned yet.
     let mut newer = world.open("a", 0, 0);
     let events = newer.events();
     let [SessionEvent::Resumed(resumed)] = &events[..] else { panic!("{events:?}") };
@@ -248,19 +248,19 @@ fn what_is_on_its_way_back_is_not_resumed() {
     let events = again.events();
     let [SessionEvent::Resumed(resumed)] = &events[..] else { panic!("{events:?}") };
     assert_eq!(live(resumed), held[..1]);
-    // The end of the older stream, and what it still has to give back, are nothing to the newer.
+    // The older stream's end, and its unsent leases, do not concern the newer one.
     world.stop(&stream, &held[..1]);
     world.close(stream, true);
     world.run();
     assert_eq!((world.counts().in_flight, world.counts().ready), (1, 3));
-    // A clean end gives back everything.
+    // A clean end returns everything.
     world.close(again, true);
     let mut again = world.open("a", 0, 0);
     let events = again.events();
     assert!(matches!(&events[..], [SessionEvent::Resumed(none)] if none.is_empty()), "{events:?}");
     world.run();
     assert_eq!((world.counts().in_flight, world.counts().ready), (0, 4));
-    // If it is not taken, the next stream has the leases again.
+    // If it is not logged, the next stream has the leases again.
     world.add(&again, 4, 0);
     world.run();
     let held = live(&again.granted());

@@ -1,4 +1,4 @@
-//! What is ready is shared by those who wait for it.
+//! Ready messages are shared by the sessions that wait for them.
 
 use std::collections::BTreeSet;
 
@@ -100,7 +100,7 @@ fn grants_under_way_are_not_shared_once_more() {
     world.run();
     assert_eq!(hungry.granted().len(), 1_000);
     assert_eq!(granted(&mut four), [2; 4]);
-    // What was picked before a purge is picked no more.
+    // Messages that were picked before a purge are not picked again.
     let mut hungry = world.open("hungry", 50, 0);
     world.publish(&[1; 50]);
     world.pump();
@@ -147,7 +147,7 @@ fn thousands_of_idle_streams_are_told_a_few_at_a_time_and_all_of_them() {
     assert!(world.dispatch.has_more());
     world.pump();
     assert_eq!(idle_count(&mut many), 256);
-    // One that comes meanwhile is told at once.
+    // A session that opens meanwhile is notified at once.
     let mut new = world.open("new", 1, 0);
     (0..2).for_each(|_| world.pump());
     assert!(new.events().iter().any(is_idle));
@@ -161,8 +161,8 @@ fn thousands_of_idle_streams_are_told_a_few_at_a_time_and_all_of_them() {
     assert_eq!(granted(&mut many), [1; 1_000]);
 }
 
-/// Whatever comes and whoever has credit: as long as all have enough, nobody gets more than one message more than
-/// another of each batch.
+/// In any order of events: as long as all have enough credit, no session gets more than one message of a batch more
+/// than another.
 #[test]
 fn nobody_is_passed_over() {
     for _ in 0..100 {

@@ -236,7 +236,7 @@ impl Stream {
         std::iter::from_fn(|| self.receiver.try_recv().ok()).collect()
     }
 
-    /// What was granted since the last look.
+    /// Messages granted since the last call.
     pub(super) fn granted(&mut self) -> Vec<Leased> {
         let granted = |event| match event {
             SessionEvent::Granted(leased) => leased,

@@ -43,7 +43,7 @@ async fn a_message_that_is_waited_for_is_stored_and_leased_by_one_batch() {
         assert_eq!(disk.entries(GroupId(1), 0).len(), before + 1);
     }
     node.stop();
-    // And what the log has is what was told.
+    // The log contains what the stream was sent.
     let node = Node::start(dir.path(), &disk, clock());
     node.wait(1, |counts| counts.in_flight == 4 && counts.ready == 0).await;
     node.stop();
@@ -87,7 +87,7 @@ async fn a_lease_is_never_in_a_later_batch_than_its_message() {
     assert_eq!(proposed(2), [(2, 0)], "behind what is under way and not leased");
 }
 
-/// A log that takes everything and writes nothing.
+/// A log that accepts everything and writes nothing.
 #[derive(Default)]
 struct Taking {
     batches: Mutex<Vec<Batch>>,

@@ -129,7 +129,7 @@ async fn assert_halted(node: &Node, disk: &MemDisk) {
     assert!(matches!(received.recv().await, Some(SessionEvent::Halted)));
     assert!(matches!(node.publish(3, 1).await, Ok(Outcome::Publish(Ok(_)))));
     assert_eq!(disk.groups()[&GroupId(1)].1, held);
-    // The batch that halted it is the last; it must not be forgotten before somebody has looked.
+    // The batch that halted it is the last; it must not be trimmed before it was inspected.
     let shards = node.shards.clone();
     let applied = tokio::task::spawn_blocking(move || shards.applied()).await.unwrap();
     let applied: BTreeMap<_, _> = applied.into_iter().collect();
@@ -200,7 +200,7 @@ async fn a_worker_writes_only_little_itself_and_only_when_nothing_can_be_synced_
     assert_eq!(proposed(0, 1_025, true), (1, 1), "more waits behind the first");
 }
 
-/// A log that takes nothing, and counts how often it was asked, and to write at once.
+/// A log that refuses everything, and counts the proposals, and those to be written at once.
 #[derive(Default)]
 struct Full {
     asked: AtomicUsize,
