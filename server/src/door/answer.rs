@@ -1,5 +1,6 @@
-//! What the network has taken of an answer, as it is below the libraries: they hold data that a closed window does not
-//! let through, and ask for more before it has left. What they hold is charged to the connection's account.
+//! How many bytes of an answer have been written to the network, measured below the libraries: they hold data that a
+//! closed window does not let through, and ask for more before it was written. The held bytes are charged to the
+//! connection's account.
 
 use std::{
     collections::VecDeque,
@@ -22,16 +23,16 @@ use crate::{
 /// Flag and length before a message of gRPC.
 const PREFIX_BYTES: usize = 5;
 
-/// In a response's extensions: what follows when the network takes the answer. It takes what the client's windows let
-/// through, and no more. What it has not taken when the client goes away is dropped without being told.
+/// In a response's extensions: actions that follow when the answer's bytes are written. Only bytes that the client's
+/// windows let through are written. If the client leaves before, the actions are dropped without being called.
 #[derive(Clone)]
 pub struct SendTracker(Arc<Mutex<Progress>>);
 
 /// A message of an answer on its way out.
 pub trait OnSent: Send {
-    /// Its first byte has been taken.
+    /// Its first byte was written.
     fn begun(&mut self);
-    /// All of it has been taken.
+    /// All of it was written.
     fn left(self: Box<Self>);
 }
 
@@ -52,22 +53,23 @@ impl ChargedAnswer {
 
 type Act = Box<dyn FnOnce() + Send>;
 
-/// How far an answer has come. Bytes are counted from its beginning.
+/// How much of an answer was written. Bytes are counted from its beginning.
 #[derive(Default)]
 struct Progress {
-    /// Messages that are not handed over yet, in their order; `None` for one that nobody watches.
+    /// Messages that are not handed to the HTTP library yet, in order; `None` for one without an action.
     encoded: VecDeque<Option<Box<dyn OnSent>>>,
-    /// What is handed over and has not left.
+    /// Pieces that were handed over and are not written.
     unsent: VecDeque<Piece>,
     handed_over: u64,
     sent: u64,
-    /// What is charged for a whole answer, until it is handed over.
+    /// The charge of a whole answer, until it is handed over.
     unread: Option<Charge>,
-    /// The call it answers, and where what nobody watches is charged. Absent only before it goes to the network.
+    /// The call of the answer, and the account of the messages without an action. Absent only before the answer goes to
+    /// the network.
     call: Option<(CallTask, Account)>,
-    /// What follows when all of it is taken, before the client can see the answer's end.
+    /// The action that follows when all of it is written, before the client can see the answer's end.
     at_end: Option<Act>,
-    /// Who hands over the end once all before it is taken.
+    /// The waker of the task that hands over the end once everything before it is written.
     waiting: Option<Waker>,
 }
 
@@ -78,9 +80,9 @@ struct Piece {
     what: What,
 }
 
-/// What leaves.
+/// A piece of an answer.
 enum What {
-    /// A message that is watched, and charged by whoever watches it.
+    /// A message with an action, which has a charge of its own.
     Watched(Box<dyn OnSent>),
     /// Other data, until they have left.
     Unwatched(#[allow(dead_code, reason = "held, not read")] Charge),
@@ -93,7 +95,7 @@ impl SendTracker {
         Self(Arc::new(Mutex::new(progress)))
     }
 
-    /// The next message of an answer that is a stream: to be told of each that is made, before the next is.
+    /// Announces the next message of an answer that is a stream, before it is encoded.
     pub fn message(&self, message: Option<Box<dyn OnSent>>) {
         self.progress().encoded.push_back(message);
     }
@@ -125,7 +127,7 @@ impl SendTracker {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The end, if all before it has been taken.
+    /// The end, if everything before it was written.
     fn poll_end(&self, context: &Context<'_>) -> Poll<()> {
         let mut progress = self.progress();
         if progress.sent < progress.handed_over {
@@ -142,7 +144,7 @@ impl SendTracker {
 }
 
 impl Progress {
-    /// Takes note of data that the HTTP library was given: whole messages of gRPC with their prefixes.
+    /// Notes data that the HTTP library was given: whole messages of gRPC with their prefixes.
     fn hand_over(&mut self, data: &[u8]) {
         let (begin, end) = (self.handed_over, self.handed_over + data.len() as u64);
         self.handed_over = end;
@@ -205,9 +207,9 @@ fn message_len(data: &[u8]) -> Option<usize> {
 pub(super) struct Answer {
     body: Body,
     tracker: SendTracker,
-    /// Whether its end waits for its data to be taken.
+    /// Whether the end waits until the data is written.
     watched: bool,
-    /// What comes once all data has been taken: trailers, or nothing.
+    /// What follows when all data is written: trailers, or nothing.
     end: Option<Option<HeaderMap>>,
 }
 
@@ -248,9 +250,9 @@ impl HttpBody for Answer {
 
 impl Drop for Answer {
     fn drop(&mut self) {
-        // After its end, nothing is left here. Before, the client has gone away, and the libraries send no more of it,
-        // but may hold what they were handed for as long as the connection is stuck. Whatever it does when it is
-        // dropped, it does not do it under the lock. What nobody watches is charged as long as it is held.
+        // After the end nothing is left here. Before it, the client has left: the libraries send no more of the answer,
+        // but may hold its data as long as the connection is stuck. The actions are dropped outside the lock, since a
+        // drop may do anything. Messages without an action stay charged as long as they are held.
         if self.watched {
             let progress = std::mem::take(&mut *self.tracker.progress());
             drop(progress);
@@ -258,8 +260,8 @@ impl Drop for Answer {
     }
 }
 
-/// Data of an answer. HTTP/2 advances it when it writes the bytes of a frame, for which there was room in the windows
-/// of the stream and of the connection.
+/// Data of an answer. HTTP/2 advances it when it writes the bytes of a frame, which the windows of the stream and of
+/// the connection have let through.
 pub(super) struct Data {
     bytes: Bytes,
     tracker: SendTracker,

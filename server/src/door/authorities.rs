@@ -61,7 +61,7 @@ impl Authorities {
 }
 
 impl ClientCertVerifier for Authorities {
-    /// Not told: a stranger need not learn which agencies are served here.
+    /// Empty: a stranger need not learn which agencies are served here.
     fn root_hint_subjects(&self) -> &[DistinguishedName] {
         &[]
     }
@@ -79,7 +79,7 @@ impl ClientCertVerifier for Authorities {
         for authority in &self.authorities {
             match authority.verifier.verify_client_cert(leaf, intermediates, now) {
                 Ok(verified) => return Ok(verified),
-                // Of the refusals the one that knows more is told: "expired" rather than "unknown".
+                // Of two refusals the more precise one is reported: "expired" rather than "unknown".
                 Err(Error::InvalidCertificate(rustls::CertificateError::UnknownIssuer)) => {}
                 Err(error) => answer = error,
             }

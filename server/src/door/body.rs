@@ -11,14 +11,14 @@ use thiserror::Error;
 
 use super::unread::{Reading, Unread};
 
-/// A request's body. It ends where the client has ended it, or with an error: the HTTP library takes some resets for an
-/// end, and the gRPC library takes others, although what was to come may be missing.
+/// A request's body. It ends where the client has ended it, or with an error: the HTTP library treats some resets as an
+/// end, and the gRPC library treats others so, although a part of the request may be missing.
 pub struct Received<B: HttpBody<Data = Bytes> + Unpin = Incoming> {
     body: B,
     reading: Reading,
 }
 
-/// The client has reset the stream of its call, or its connection is gone, before the request's end.
+/// The client has reset the stream of its call, or its connection is lost, before the request's end.
 #[derive(Debug, Error)]
 #[error("the client has broken its request off")]
 pub struct BrokenOff;
@@ -51,7 +51,7 @@ impl<B: HttpBody<Data = Bytes> + Unpin> std::fmt::Debug for Received<B> {
 
 impl<B: HttpBody<Data = Bytes> + Unpin> Drop for Received<B> {
     fn drop(&mut self) {
-        // What nobody wants any more is counted out, too.
+        // Charges of data that is not read any more are released, too.
         let mut context = Context::from_waker(Waker::noop());
         while let Poll::Ready(Some(Ok(_))) = self.poll_body(&mut context) {}
     }
@@ -68,9 +68,10 @@ impl<B: HttpBody<Data = Bytes> + Unpin> HttpBody for Received<B> {
         loop {
             match ready!(self.poll_body(context)) {
                 Some(Ok(frame)) if frame.is_data() => return Poll::Ready(Some(Ok(frame))),
-                // A request of gRPC has no trailers, and the library would take what is before them for whole.
+                // A request of gRPC has no trailers, and the library would treat the data before them as a whole
+                // request.
                 Some(Ok(_)) => {}
-                // Of a stream of HTTP/2: END_STREAM has come, and nothing is left.
+                // A stream of HTTP/2 on which END_STREAM has arrived, and nothing is left to read.
                 None if self.body.is_end_stream() => return Poll::Ready(None),
                 None | Some(Err(_)) => return Poll::Ready(Some(Err(BrokenOff))),
             }
@@ -93,7 +94,7 @@ mod tests {
 
     use super::*;
 
-    /// Frames, and then an end that is one or only looks like one.
+    /// Frames, then an end that is real or only seems to be.
     struct Scripted {
         frames: VecDeque<Result<Frame<Bytes>, Status>>,
         whole: bool,
@@ -153,9 +154,9 @@ mod tests {
     fn a_request_ends_well_only_where_its_client_has_ended_it() {
         assert_eq!(received([data("a"), data("b")], true), ("ab".into(), true));
         assert_eq!(received([], true), ("".into(), true));
-        // A reset that the HTTP library takes for an end.
+        // A reset that the HTTP library treats as an end.
         assert_eq!(received([data("a")], false), ("a".into(), false));
-        // One that the gRPC library takes for an end.
+        // A reset that the gRPC library treats as an end.
         assert_eq!(received([data("a"), Err(Status::cancelled("reset"))], false), ("a".into(), false));
         // And trailers, after which it asks for nothing more.
         assert_eq!(received([data("a"), Ok(Frame::trailers(HeaderMap::new()))], true), ("a".into(), true));

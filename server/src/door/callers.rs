@@ -1,4 +1,4 @@
-//! Who is at the other end: the identity in a certificate that an authority has vouched for, and how long it may last.
+//! The caller of a connection: the identity in a certificate that an authority has signed, and its end.
 
 use std::{
     collections::HashSet,
@@ -15,7 +15,7 @@ use crate::{
     limits::{LONG_CERTIFICATE_LIFETIME, MAX_LONG_CERTIFICATES_REPORTED},
 };
 
-/// What is asked of callers' certificates beside their authority's word.
+/// Further checks of callers' certificates.
 #[derive(Debug)]
 pub(super) struct Callers {
     config: IdentityConfig,
@@ -51,7 +51,7 @@ impl Callers {
         }
     }
 
-    /// Warns of a certificate once, of no more than so many, and once that there are more.
+    /// Warns of a certificate once, of a limited number of certificates, and once that there are more.
     fn report_once(&self, known: &ConnIdentity) {
         let mut reported = self.reported.lock().unwrap_or_else(PoisonError::into_inner);
         let before = reported.len();

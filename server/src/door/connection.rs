@@ -123,7 +123,7 @@ impl ConnectionContext {
         &self.accounts
     }
 
-    /// A place for a connection from this address, given back when dropped.
+    /// A slot for a connection from this address, released when it is dropped.
     pub(super) fn acquire_slot(&self, peer: IpAddr) -> Result<ConnectionSlot, NoSlot> {
         self.slots.acquire(peer)
     }
@@ -167,8 +167,8 @@ impl std::fmt::Debug for ConnectionContext {
 }
 
 impl Connection {
-    /// Serves the connection to its end: the peer's, the certificate's, the server's, or that of a stranger who gives
-    /// way.
+    /// Serves the connection until the peer, its certificate, or the server ends it, or until it is evicted as a
+    /// stranger's.
     pub(super) async fn serve<S: Calls>(self, calls: S, drain: CancellationToken, close: CancellationToken) {
         let (context, peer) = (Arc::clone(&self.context), self.peer);
         let evicted = self.slot.evicted().clone();
@@ -226,7 +226,7 @@ impl Connection {
             if tenant_slot.as_ref().is_some_and(|tenant_slot| tenant_slot.acquire().is_err()) {
                 context.refused("tenant_full");
                 warnings.tenant_full();
-                // The call has been told. It and others under way may end; then the connection does.
+                // The call has its answer. It and other open calls may end; then the connection does.
                 leave.cancel();
                 return sleep(TENANT_FULL_GRACE).await;
             }
@@ -255,8 +255,8 @@ async fn shake_hands(
     trust: &mut watch::Receiver<Arc<Snapshot>>,
 ) -> Option<(TlsStream<TcpStream>, Arc<Snapshot>)> {
     let handshake = async {
-        // Who says nothing takes nobody's slot.
-        // To be readable is not enough: the system may say so of a stream on which nothing has come.
+        // A silent connection occupies no handshake slot. Readable is not enough: the system may report it of a stream
+        // on which nothing has arrived.
         stream.peek(&mut [0; 1]).await.ok();
         slot.reached(Stage::Begun);
         // Neither does who has not said all of its first message: until then there is nothing to compute.
@@ -269,7 +269,7 @@ async fn shake_hands(
         let stream = context.pace.paced(shaking).await;
         stream.map(|stream| (stream, snapshot)).map_err(|(error, stream)| (error, Some(stream)))
     };
-    // Boxed, so that it takes no room in the connection's task for all its life.
+    // Boxed, so that it does not enlarge the connection's task for all its life.
     let (stream, snapshot) = match timeout(HANDSHAKE_DEADLINE, Box::pin(handshake)).await {
         Ok(Ok(shaken)) => shaken,
         Ok(Err((error, stream))) => {

@@ -1,5 +1,4 @@
-//! How a connection stands with those who answer its calls: whether one of them was authenticated, and how many were
-//! not.
+//! Whether a call of a connection was authenticated, and how many calls were not.
 
 use std::{
     sync::{
@@ -18,7 +17,7 @@ use crate::{
     limits::{MAX_AUTH_FAILURES, MAX_THROTTLED_CALLS, THROTTLED_RENEWAL_INTERVAL},
 };
 
-/// In each request's extensions: who authenticates calls asks it before a token is verified, and tells it what came of
+/// In each request's extensions: the authenticating layer asks it before it verifies a token, and reports the result to
 /// it.
 #[derive(Clone, Debug)]
 pub struct ConnectionAuth(Arc<Inner>);
@@ -27,7 +26,7 @@ pub struct ConnectionAuth(Arc<Inner>);
 struct Inner {
     certificate: [u8; 32],
     failed_tokens: Arc<FailedTokens>,
-    /// Calls that were refused before their token was looked at, by why.
+    /// Calls that were refused before their token was verified, by reason.
     throttled: IntCounterVec,
     /// There has been a call.
     called: AtomicBool,

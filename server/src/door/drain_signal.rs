@@ -9,14 +9,13 @@ use tokio_util::sync::CancellationToken;
 use super::{connection_auth::ConnectionAuth, transport::Passed};
 use crate::limits::{AUTH_FAILURES_GRACE, CONNECTION_AGE_GRACE};
 
-/// In each request's extensions: cancelled when the connection, or the server, is about to close. Streams tell their
-/// clients to move then.
+/// In each request's extensions: cancelled when the connection, or the server, is about to close. Streams then ask
+/// their clients to move.
 #[derive(Clone, Debug)]
 pub struct DrainSignal(pub CancellationToken);
 
-/// Asks the connection to leave when its time has come, and returns when it has had the time to: when what it was at
-/// makes no progress, or has taken far too long, or when calls go on although too many have failed. `warn` is told of
-/// these.
+/// Asks the connection to close when its age is reached, and returns when it has had enough time: when its calls make
+/// no progress, or take far too long, or go on although too many have failed. `warn` is called for these.
 pub(super) async fn drain_in_time(
     age: Duration,
     auth: &ConnectionAuth,
@@ -42,7 +41,7 @@ pub(super) async fn drain_in_time(
     }
 }
 
-/// An age a tenth more or less, so that connections that were opened together do not all come back together.
+/// The age, a tenth more or less, so that connections that were opened together do not all reconnect together.
 pub(super) fn jittered(age: Duration) -> Duration {
     age.mul_f64(rand::rng().random_range(0.9..=1.1))
 }

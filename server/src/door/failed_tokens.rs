@@ -1,4 +1,5 @@
-//! Certificates with which tokens came that were not good, over all connections: each may fail so often in a while.
+//! Certificates with which bad tokens were sent, over all connections: each may fail a limited number of times in an
+//! interval.
 
 use std::{
     collections::HashMap,
@@ -68,7 +69,7 @@ impl Failures {
     }
 }
 
-/// How long it takes to forgive one.
+/// The time after which one failure is forgiven.
 fn forgiving() -> Duration {
     CERTIFICATE_FAILURES_WINDOW / MAX_CERTIFICATE_FAILURES
 }

@@ -1,9 +1,9 @@
-//! What comes in HTTP/2, frame by frame, before the library has it: control frames are weighed against the data that
+//! Frames of HTTP/2 as they arrive, before the library reads them: control frames are weighed against the data that
 //! moves.
 //!
-//! A PING, a SETTINGS or a WINDOW_UPDATE costs the server more than it costs its sender, and the library takes any
-//! number of them. So each has a price in bytes, and the bytes that move in either direction pay for them; what cannot
-//! be paid for comes out of an allowance that fills up again with time.
+//! A PING, a SETTINGS or a WINDOW_UPDATE costs the server more than its sender, and the library accepts any number of
+//! them. So each has a price in bytes, which the bytes that move in either direction pay. What they cannot pay is taken
+//! from an allowance that is refilled with time.
 
 use std::time::Instant;
 
@@ -23,7 +23,7 @@ const END_STREAM: u8 = 1;
 const ACK: u8 = 1;
 const PADDED: u8 = 8;
 
-/// What the server writes when it answers a PING, a SETTINGS: no data.
+/// The bytes that the server writes to answer a PING or a SETTINGS: no data.
 const PONG: i64 = 17;
 const SETTINGS_ACK: i64 = 9;
 
@@ -33,10 +33,10 @@ const SETTINGS_ACK: i64 = 9;
 #[error("more control frames than the data that moves accounts for, the last of them {0}")]
 pub(super) struct Flood(pub(super) &'static str);
 
-/// Reads the heads of frames, cut anywhere, and keeps the balance. What is in the frames is not looked at.
+/// Reads the heads of frames, which may be split anywhere, and keeps the balance. The content of frames is not read.
 #[derive(Debug)]
 pub(super) struct Frames {
-    /// Bytes of what comes first, or of a frame's body, that are still to come.
+    /// Bytes of the preface, or of a frame's body, that are still expected.
     left: usize,
     head: [u8; HEAD],
     filled: usize,
@@ -60,7 +60,7 @@ impl Frames {
         Self { left: PREFACE, head: [0; HEAD], filled: 0, last_stream: 0, balance }
     }
 
-    /// Takes note of bytes that have come. Returns how many small frames of data have begun in them.
+    /// Counts bytes that have arrived. Returns how many small frames of data have begun in them.
     pub(super) fn read(&mut self, mut bytes: &[u8], now: Instant) -> Result<usize, Flood> {
         self.balance.refill(now);
         let mut small = 0;
@@ -117,14 +117,14 @@ impl Frames {
                 }
                 return Ok((1..SMALL_DATA_BYTES).contains(&length));
             }
-            // A call: what else its client sends for it, and that it gives it up, is paid for.
+            // A new call pays for the further frames that its client sends for it, and for its reset.
             1 if stream > self.last_stream => {
                 self.last_stream = stream;
                 balance.earn(2 * CONTROL_FRAME_BYTES.unsigned_abs() as usize);
             }
             1 => balance.pay(CONTROL_FRAME_BYTES, "headers")?,
             2 => balance.pay(CONTROL_FRAME_BYTES, "priority")?,
-            // A call that is given up has cost its handler's beginning.
+            // A call that is reset has cost the start of its handler.
             3 => balance.pay(3 * CONTROL_FRAME_BYTES, "reset")?,
             4 if flags & ACK == 0 => balance.pay(2 * CONTROL_FRAME_BYTES + SETTINGS_ACK, "settings")?,
             4 => balance.pay(CONTROL_FRAME_BYTES, "settings")?,

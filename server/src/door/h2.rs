@@ -44,11 +44,11 @@ use crate::{
     },
 };
 
-/// What answers the calls: tonic's routes, with the layers in front of them.
+/// The service that answers the calls: tonic's routes, with the layers in front of them.
 ///
-/// It finds in each request's extensions `Arc<ConnIdentity>`, or `Arc<RefusedIdentity>` when the certificate carries no
-/// usable identity (then it must refuse the call), and [`DrainSignal`], [`ConnectionAuth`], the connection's
-/// [`TenantSlot`] where there is a tenant, its accounts, and the call's task.
+/// Each request's extensions hold `Arc<ConnIdentity>`, or `Arc<RefusedIdentity>` if the certificate has no usable
+/// identity (then the call must be refused), and [`DrainSignal`], [`ConnectionAuth`], the connection's [`TenantSlot`]
+/// if there is a tenant, its accounts, and the call's task.
 pub trait Calls:
     Service<Request<Received>, Response = Response<Body>, Error = Infallible, Future: Send>
     + Clone
@@ -67,17 +67,17 @@ impl<S> Calls for S where
 
 pub(super) type Identity = Result<Arc<ConnIdentity>, Arc<RefusedIdentity>>;
 
-/// Who is at the other end, and how long that holds.
+/// The caller of a connection, and its end.
 pub(super) struct ConnectionInfo {
     pub(super) identity: Identity,
     pub(super) trust_watch: TrustWatch,
     pub(super) auth: ConnectionAuth,
     pub(super) warnings: Teller,
     pub(super) max_age: Duration,
-    /// Connections that windows are given to, this one included.
+    /// Connections that share the windows, this one included.
     pub(super) open: usize,
     pub(super) accounts: ConnectionAccounts,
-    /// Where there is a tenant.
+    /// Present if there is a tenant.
     pub(super) tenant_slot: Option<TenantSlot>,
 }
 
@@ -91,17 +91,17 @@ struct Windows {
 }
 
 impl Windows {
-    /// Of a connection that is one of so many.
+    /// The windows of one of `open` connections.
     fn of_one_in(open: usize) -> Self {
         let share = u32::try_from(WINDOWS_BYTES / open.max(1) as u64).unwrap_or(u32::MAX);
         let connection = share.clamp(2 * LEAST_STREAM_WINDOW_BYTES, CONNECTION_WINDOW_BYTES);
-        // With its head, so many full records of TLS.
+        // With its head, as many full records of TLS as fit.
         let frame = (connection / FRAMES_OF_WINDOW - H2_FRAME_HEAD_BYTES).max(LEAST_H2_FRAME_BYTES);
         Self { stream: (connection / 2).min(STREAM_WINDOW_BYTES), connection, frame }
     }
 
-    /// Sealed records that may wait for the socket, which takes all of them with one system call if it has room: as
-    /// much as one frame that may be received, so that they, too, shrink as connections grow.
+    /// Encrypted records that may wait for the socket, which accepts all of them with one system call if it has space:
+    /// as much as one frame that may be received, so that they, too, shrink as connections grow.
     fn unsent_bytes(&self) -> usize {
         usize::try_from(self.frame + H2_FRAME_HEAD_BYTES).unwrap_or(usize::MAX).max(LEAST_UNSENT_BYTES)
     }
@@ -131,14 +131,14 @@ pub(super) async fn serve<S: Calls>(
     stream.get_mut().1.set_buffer_limit(Some(windows.unsent_bytes()));
     let unread = Unread::of_window(windows.connection);
     let (transport, passed, mut returned) = Transport::lend(stream, unread.clone());
-    // Boxed, so that what is done with the stream afterwards takes no room beside it.
+    // Boxed, so that the later use of the stream needs no space beside it.
     let serving = serve_calls(transport, passed.clone(), calls, info, drain_signal.clone(), unread);
     let ended = Box::pin(serving).await;
     if let Some(flood) = passed.flood() {
         // Whatever else the peer sends is not waited for.
         return Some(flood);
     }
-    // Without HTTP/2 nobody has it any more.
+    // If HTTP/2 did not return the stream, it is closed.
     let Ok(stream) = returned.try_recv() else { return None };
     let patience = if ended == Ended::Over && drain_signal.0.is_cancelled() {
         DRAIN_CLOSE_DEADLINE
@@ -243,7 +243,7 @@ async fn end(
     }
 }
 
-/// Returns once the wall clock has passed `not_after`. The clock may be set, so it is looked at again and again.
+/// Returns once the wall clock has passed `not_after`. The clock may be set, so it is read repeatedly.
 async fn certificate_end(not_after: SystemTime) {
     while let Ok(left) = not_after.duration_since(SystemTime::now()) {
         sleep(left.min(CERTIFICATE_CHECK_INTERVAL)).await;

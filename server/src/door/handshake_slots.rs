@@ -1,5 +1,5 @@
-//! HandshakeSlots for handshakes, the costly part of a connection that nobody has vouched for: so many at once, so many
-//! of one host, and whoever has most loses one to whoever has fewer.
+//! Slots for handshakes, the costly part of a connection that is not authenticated: limited in all and for each host.
+//! The host that has most loses one to a host that has fewer.
 
 use std::{
     collections::HashMap,
@@ -46,7 +46,7 @@ pub(super) struct HandshakeSlot {
 
 impl HandshakeSlots {
     pub(super) fn new(all: usize, of_one_host: usize) -> Arc<Self> {
-        // Hosts are held to their own number before they come here.
+        // Each host's own limit was applied before.
         let occupied = SourceSlots::new(Limits { all, network: all, site: all, host: all });
         Arc::new(Self { all, of_one_host, occupied, freed: Notify::new(), hosts: Mutex::default() })
     }
@@ -64,8 +64,8 @@ impl HandshakeSlots {
 }
 
 impl HandshakeWait {
-    /// Waits for its slot. Whoever waits for its host's others takes none of the server's. When it has to give way to
-    /// others, `evicted` is cancelled.
+    /// Waits for its slot. While it waits for a slot of its host, it occupies none of the server's. If it is evicted,
+    /// `evicted` is cancelled.
     pub(super) async fn slot(&self, evicted: &CancellationToken) -> HandshakeSlot {
         // They are never closed.
         let _own = Arc::clone(&self.own).acquire_owned().await.ok();
@@ -81,13 +81,13 @@ impl HandshakeWait {
     }
 }
 
-/// What `take` gets, tried again whenever one is freed. Whoever waits is registered before it tries: two that are freed
-/// between two others' tries and their waits would otherwise be told to one of them only.
+/// Calls `try_acquire` again whenever a slot is released. A waiter is registered before it tries: otherwise, of two
+/// slots that are released between two waiters' attempts and their waits, only one would be noticed.
 async fn acquire_when_freed<T>(freed: &Notify, mut try_acquire: impl FnMut() -> Option<T>) -> T {
     loop {
         let mut freed = pin!(freed.notified());
         freed.as_mut().enable();
-        // If it is told of a free one that it does not need any more, the next that waits is.
+        // If it is notified of a slot that it does not need any more, it notifies the next waiter.
         if let Some(occupied) = try_acquire() {
             return occupied;
         }
@@ -141,7 +141,8 @@ mod tests {
         assert_eq!(occupied.len(), 2, "the others of the host wait for these");
         let second = handshake_slots.wait(address("192.0.2.2"));
         let slot = now(&second).unwrap();
-        // All are taken: who has most loses one to who has none, and nobody to who has as many.
+        // All are occupied: the host that has most loses one to a host that has none, and none to a host that has as
+        // many.
         let third = handshake_slots.wait(address("192.0.2.3"));
         let _slot = now(&third).unwrap();
         assert_eq!(occupied.iter().filter(|slot| slot.1.is_cancelled()).count(), 1);
@@ -182,7 +183,7 @@ mod tests {
         let mut first = pin!(acquire_when_freed(&notify, || {
             let occupied = try_acquire();
             if !second_has.get() {
-                // Between this one's try and its wait, another comes, and two are freed.
+                // Between this waiter's attempt and its wait, another one arrives, and two slots are released.
                 second_has.set(second.as_mut().now_or_never().is_some());
             }
             occupied

@@ -1,9 +1,9 @@
 //! The door: TCP, TLS 1.3 with client certificates, HTTP/2.
 //!
-//! An accept loop of its own, because every limit before the first call is decided here: how many handshakes at once,
-//! and from one address, how long each may take, how many connections, from which tenants, and for how long. This is
-//! the only module that knows rustls. Sessions are never resumed, so that each connection's certificate is verified
-//! afresh; certificate and authorities are replaced while it runs ([`Trust`]).
+//! It has an accept loop of its own, because every limit before the first call is applied here: how many handshakes at
+//! once, and from one address, how long each may take, how many connections, of which tenants, and for how long. Only
+//! this module uses rustls for connections. Sessions are never resumed, so that each connection's certificate is
+//! verified; certificate and authorities are replaced while the server runs ([`Trust`]).
 
 mod answer;
 mod authorities;
@@ -74,7 +74,7 @@ pub enum DoorError {
     Listen {
         /// The address.
         address: SocketAddr,
-        /// What the system said.
+        /// The error of the system.
         source: io::Error,
     },
     /// The certificates or the key do not make a TLS configuration.
@@ -95,7 +95,7 @@ impl Door {
         Ok(Self { listener, local_addr, context })
     }
 
-    /// Where it listens; with port 0 configured, the port that the system chose.
+    /// The address it listens on; with port 0 configured, the port is the one that the system chose.
     pub fn local_addr(&self) -> SocketAddr {
         self.local_addr
     }
@@ -110,8 +110,8 @@ impl Door {
         self.context.trust().clone()
     }
 
-    /// Accepts connections and serves calls on them until `drain` is cancelled. Then it accepts no more, tells every
-    /// connection to finish what is under way, and closes what is left after `deadline`.
+    /// Accepts connections and serves calls on them until `drain` is cancelled. Then it accepts no more, asks every
+    /// connection to finish its open calls, and closes those that are left after `deadline`.
     pub async fn serve<S: Calls>(self, calls: S, drain: CancellationToken, deadline: Duration) {
         let tasks = TaskTracker::new();
         let close = CancellationToken::new();

@@ -1,4 +1,4 @@
-//! Places for connections: so many in all, a part of them for strangers, so many callers' for each tenant.
+//! Slots for connections: limited in all, in part for strangers, and for each tenant's callers.
 
 use std::{
     collections::HashMap,
@@ -34,7 +34,7 @@ pub(super) struct ConnectionSlots {
     tenants: Mutex<HashMap<TenantName, usize>>,
 }
 
-/// A place in all, a stranger's at first; given back when dropped.
+/// A slot, a stranger's at first, released when it is dropped.
 #[derive(Debug)]
 pub(super) struct ConnectionSlot {
     slots: Arc<ConnectionSlots>,
@@ -44,9 +44,9 @@ pub(super) struct ConnectionSlot {
     evicted: CancellationToken,
 }
 
-/// In each request's extensions: the place of its connection among its tenant's. It is taken by the connection's first
-/// call with a good token, since a certificate alone must not keep the tenant's callers out, and given back when all
-/// clones are dropped.
+/// In each request's extensions: the connection's slot among its tenant's. The connection's first call with a good
+/// token occupies it, since a certificate alone must not keep the tenant's callers out. It is released when all clones
+/// are dropped.
 #[derive(Clone, Debug)]
 pub struct TenantSlot(Arc<Joining>);
 
@@ -70,7 +70,7 @@ pub struct TenantFull {
     pub max: usize,
 }
 
-/// Why a connection has no place. It is closed as soon as it is accepted, which is clearer than a silence.
+/// Why a connection gets no slot. It is closed as soon as it is accepted, which is clearer than silence.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum NoSlot {
     /// As many connections are open as may be.
@@ -93,8 +93,8 @@ impl NoSlot {
 }
 
 impl ConnectionSlots {
-    /// So many in all, and for the tenants named here; three quarters of all for each of the others, so that none of
-    /// them can use up the node's.
+    /// Limits in all, and for the configured tenants; three quarters of all for each other tenant, so that none of them
+    /// can use up the node's.
     pub(super) fn new(max: usize, configured: HashMap<TenantName, usize>) -> Arc<Self> {
         let strangers = SourceSlots::new(Limits::shares_of((max / STRANGERS_PART).max(1)));
         let (callers, shaken) = (AtomicUsize::new(0), AtomicUsize::new(0));
@@ -110,8 +110,8 @@ impl ConnectionSlots {
         })
     }
 
-    /// A stranger's place, for which another stranger may have to give way. Those who are known leave less room for
-    /// strangers, and strangers never less for them.
+    /// A stranger's slot, for which another stranger may be evicted. Callers leave fewer slots for strangers, and
+    /// strangers never fewer for callers.
     pub(super) fn acquire(self: &Arc<Self>, address: IpAddr) -> Result<ConnectionSlot, NoSlot> {
         let left = self.max.saturating_sub(self.callers.load(Ordering::Relaxed));
         if left == 0 {
@@ -140,19 +140,19 @@ impl ConnectionSlot {
         self.slots.shaken.fetch_add(new, Ordering::Relaxed) + new
     }
 
-    /// The connection has come so far.
+    /// The connection has reached this stage.
     pub(super) fn reached(&self, stage: Stage) {
         if let Some(slot) = &self.slot {
             slot.reached(stage);
         }
     }
 
-    /// Cancelled when the connection has to give way to another one.
+    /// Cancelled when the connection is evicted for another one.
     pub(super) fn evicted(&self) -> &CancellationToken {
         &self.evicted
     }
 
-    /// A call was authenticated: the place is a caller's from now on.
+    /// A call was authenticated: the slot is a caller's from now on.
     pub(super) fn is_callers(&mut self) {
         if self.slot.is_some() {
             self.slots.callers.fetch_add(1, Ordering::Relaxed);
@@ -160,7 +160,7 @@ impl ConnectionSlot {
         }
     }
 
-    /// Its place among the tenant's, for when it is a caller's.
+    /// Its slot among the tenant's, for when it is a caller's.
     pub(super) fn tenant_slot(&self, tenant: &TenantName) -> TenantSlot {
         let (slots, tenant) = (Arc::clone(&self.slots), tenant.clone());
         TenantSlot(Arc::new(Joining { slots, tenant, acquired: Mutex::default() }))
@@ -287,7 +287,7 @@ mod tests {
         };
         drop(strangers);
         let max = callers(14);
-        // Two are left for strangers, who give way to each other.
+        // Two are left for strangers, who are evicted for each other.
         let first = slots.acquire(address(2)).unwrap();
         let second = slots.acquire(address(2)).unwrap();
         let third = slots.acquire(address(3)).unwrap();

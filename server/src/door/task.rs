@@ -1,5 +1,5 @@
-//! The task of one call, which the HTTP library gives us to run: ended from outside, it ends the call. A body cannot
-//! end itself: the library does not ask it for anything while the client's window is closed.
+//! The task of one call, which the HTTP library has us run: ended from outside, it ends the call. A body cannot end
+//! itself: the library does not poll it while the client's window is closed.
 
 use std::{
     future::Future,
@@ -20,7 +20,7 @@ use crate::{
     limits::{LITTLE_ANSWER_BYTES, UNREAD_ANSWER_BYTES, UNREAD_PATIENCE},
 };
 
-/// In each request's extensions: the end of its call from outside, and what the network has taken of its answer.
+/// In each request's extensions: it ends the call from outside, and counts the bytes of its answer that were written.
 #[derive(Clone, Debug, Default)]
 pub struct CallTask(Arc<Control>);
 
@@ -28,11 +28,11 @@ pub struct CallTask(Arc<Control>);
 struct Control {
     ended: AtomicBool,
     waker: AtomicWaker,
-    /// Bytes of the answer that the network has taken.
+    /// Bytes of the answer that were written.
     sent: AtomicU64,
-    /// Bytes of an answer that is known whole, and that the network has not taken.
+    /// Bytes of an answer that is completely known, and is not written yet.
     unread: AtomicU64,
-    /// Where it is charged, and what counts answers that ended because nobody read them.
+    /// The account of the answer, and the counter of answers that ended because they were not read.
     answer: OnceLock<(Account, IntCounter)>,
 }
 
@@ -48,12 +48,12 @@ impl CallTask {
         self.0.ended.load(Ordering::Acquire)
     }
 
-    /// Bytes of the answer that the network has taken so far.
+    /// Bytes of the answer that were written so far.
     pub(crate) fn sent(&self) -> u64 {
         self.0.sent.load(Ordering::Relaxed)
     }
 
-    /// The network has taken so many bytes of the answer.
+    /// Bytes of the answer were written.
     pub(super) fn record_sent(&self, bytes: u64) {
         self.0.sent.fetch_add(bytes, Ordering::Relaxed);
         let less = |unread: u64| Some(unread.saturating_sub(bytes));
@@ -61,7 +61,7 @@ impl CallTask {
         let _ = self.0.unread.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
     }
 
-    /// All of the answer is known: so many bytes wait for the network.
+    /// The answer is completely known: this many bytes wait to be written.
     pub(super) fn answered(&self, bytes: u64, account: &Account, counter: &IntCounter) {
         self.0.answer.get_or_init(|| (account.clone(), counter.clone()));
         self.0.unread.store(bytes, Ordering::Relaxed);

@@ -1,4 +1,4 @@
-//! What one tenant may have, and its share of the publishes on their way to the disk.
+//! Limits of one tenant, and its share of the publishes on their way to the disk.
 
 use std::ops::RangeInclusive;
 
@@ -12,7 +12,7 @@ pub const DEFAULT_TENANT_QUEUES: u64 = 10_000;
 pub const MAX_TENANT_QUEUES: u64 = 10_000_000;
 /// Publish and consume streams at once of one tenant unless configured.
 pub const DEFAULT_TENANT_STREAMS: u64 = 10_000;
-/// The part of a tenant's streams that callers without a token may have together: `Health/Watch` needs none.
+/// The part of a tenant's streams that callers without a token may have in sum: `Health/Watch` needs none.
 pub const TOKENLESS_STREAMS_PART: u64 = 8;
 /// Most streams of one tenant that may be configured.
 pub const MAX_TENANT_STREAMS: u64 = 10_000_000;
@@ -22,17 +22,15 @@ pub const MAX_TENANT_STREAMS: u64 = 10_000_000;
 pub const MAX_TENANT_CALLS_PER_SECOND: u64 = 1_000_000;
 
 /// Bytes of publishes that may be on their way to the disk while one tenant publishes: enough to keep the disk busy.
-/// Who comes beyond them waits, and is not refused.
+/// Further publishes wait, and are not refused.
 pub const PUBLISH_BYTES_ALONE: usize = 16 << 20;
-/// Bytes of the same while several tenants publish, of all of them: everybody's next batch waits as long as the disk
-/// takes for them.
+/// Those bytes of all tenants while several publish: each tenant's next batch waits as long as the disk takes for them.
 pub const PUBLISH_BYTES_SHARED: usize = 4 << 20;
 /// Bytes of the same that every tenant may have, whatever others have: who publishes little does not wait.
 pub const PUBLISH_BYTES_OF_EACH: usize = 1 << 20;
-/// What all tenants may have of them together in any case.
+/// What all tenants may have of them in sum in any case.
 pub const PUBLISH_BYTES_OF_ALL: usize = 56 << 20;
-/// While several tenants publish, the next batch beyond what each may have waits so many times as long as the last one
-/// took.
+/// While several tenants publish, a batch beyond what each may have waits this many times as long as the last one took.
 pub const PUBLISH_PAUSES: u32 = 5;
-/// What a message counts for there besides its own bytes: what it is to apply it.
+/// The bytes that a message counts for there besides its own: the work to apply it.
 pub const PUBLISH_MESSAGE_BYTES: usize = 128;

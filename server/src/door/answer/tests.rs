@@ -22,7 +22,7 @@ fn accounts() -> ConnectionAccounts {
     Accounts::new(Counters::for_tests()).open(None)
 }
 
-/// A message of so many bytes, with its prefix.
+/// A message of this many bytes, with its prefix.
 fn message(bytes: u32) -> Vec<u8> {
     [&[0][..], &bytes.to_be_bytes(), &vec![7; bytes as usize]].concat()
 }
@@ -54,7 +54,7 @@ fn a_message_has_begun_with_its_first_byte_and_left_with_its_last_and_the_end_co
     let mut data = || answer.frame().now_or_never().map(|frame| frame.unwrap().unwrap().into_data());
     let mut one = data().unwrap().ok().unwrap();
     let mut two = data().unwrap().ok().unwrap();
-    // All is handed over, and nothing taken.
+    // All is handed over, and nothing written.
     assert!(data().is_none() && drain(&mut reports).is_empty());
     one.advance(1);
     assert_eq!(drain(&mut reports), [(1, "begun")]);
@@ -86,7 +86,7 @@ fn what_was_not_taken_when_an_answer_is_dropped_is_dropped_untold_though_the_net
     let mut data = answer.frame().now_or_never().unwrap().unwrap().unwrap().into_data().ok().unwrap();
     data.advance(6);
     drop(answer);
-    // Nobody can tell any more.
+    // No action is left.
     assert_eq!(reports.try_recv(), Err(mpsc::error::TryRecvError::Disconnected));
     data.advance(6);
     assert_eq!(data.remaining(), 0);

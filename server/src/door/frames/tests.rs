@@ -15,7 +15,7 @@ fn begun() -> (Frames, Instant) {
     (frames, now)
 }
 
-/// How many of these frames may come at once, and what is said then.
+/// How many of these frames are accepted at once, and the kind that is then refused.
 fn until_flood(frame: &[u8]) -> (usize, &'static str) {
     let (mut frames, now) = begun();
     for count in 0..1_000_000 {
@@ -50,7 +50,7 @@ fn floods_of_each_kind_end() {
     }
     let (count, kind) = until_flood(&frame(0, 0, 1, &[7]));
     assert!(count < 8 * allowed && kind == "small_data", "{count}, {kind}");
-    // The same call again and again.
+    // The same call repeatedly.
     let (count, kind) = until_flood(&frame(1, 4, 1, &[0x82]));
     assert!(count <= allowed + 3 && kind == "headers", "{count}, {kind}");
 }
