@@ -67,12 +67,13 @@ impl CallTask {
         self.0.unread.store(bytes, Ordering::Relaxed);
     }
 
-    /// Whether so much of a whole answer waits that it must make progress, in time.
+    /// Whether enough of a whole answer waits that it must make progress, in time.
     fn may_get_stuck(&self) -> bool {
         self.0.unread.load(Ordering::Relaxed) > LITTLE_ANSWER_BYTES
     }
 
-    /// Whether so much waits that it must have made progress by now; where others find no room, that is less.
+    /// Whether so much waits that it must have made progress by now; the limit is lower while others find no free
+    /// bytes.
     fn must_progress(&self) -> bool {
         let unread = self.0.unread.load(Ordering::Relaxed);
         let capacity =
@@ -112,7 +113,7 @@ where
 struct Running<F> {
     work: Pin<Box<F>>,
     task: CallTask,
-    /// While an answer that is not read must make progress: when it is looked at next, and what was taken of it before.
+    /// Set while an unread answer must make progress: the time of the next check, and the bytes written before.
     patience: Option<(Pin<Box<Sleep>>, u64)>,
 }
 
@@ -168,7 +169,7 @@ mod tests {
     use super::*;
     use crate::account::{Accounts, Counters};
 
-    /// Work that never ends, and tells when it is dropped.
+    /// Work that never ends, and sends a message when it is dropped.
     fn endless() -> (impl Future<Output = ()> + Send + 'static, oneshot::Receiver<()>) {
         let (alive, dropped) = oneshot::channel::<()>();
         let work = async move {

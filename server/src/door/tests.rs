@@ -148,7 +148,7 @@ async fn a_silent_handshake_ends_at_its_deadline() {
 #[tokio::test]
 async fn the_beginnings_of_handshakes_take_no_turns() {
     let setting = Setting::open().await;
-    // From as many networks as there are turns, so that none has more than one: a first byte, and half of a first
+    // From as many networks as there are slots, so that none has more than one: a first byte, and half of a first
     // message.
     let mut source_slots = Vec::new();
     for host in 0..u8::MAX {
@@ -228,7 +228,7 @@ async fn a_drain_finishes_what_is_under_way_and_accepts_no_more() {
     let slow = client.start("/slow").await;
     setting.slow_started.notified().await;
     setting.drain.cancel();
-    // The listener is gone while the call goes on.
+    // The listener is closed while the call goes on.
     while TcpStream::connect(setting.address).await.is_ok() {
         tokio::task::yield_now().await;
     }

@@ -24,7 +24,7 @@ pub(super) fn server_config(
         .with_single_cert(tls.chain.clone(), tls.key.clone_key())
         .map_err(TlsError::Certificate)?;
     config.alpn_protocols = vec![ALPN_H2.to_vec()];
-    // A resumed session would take the client's certificate from the ticket and not verify it again.
+    // A resumed session would use the client's certificate of the ticket without verifying it again.
     config.session_storage = Arc::new(NoServerSessionStorage {});
     config.send_tls13_tickets = 0;
     config.max_early_data_size = 0;

@@ -1,5 +1,5 @@
-//! The encrypted stream as HTTP/2 has it: what passes is counted and weighed, and when HTTP/2 is done, the stream comes
-//! back, to be closed so that the peer gets the last answers.
+//! The encrypted stream as HTTP/2 sees it: the bytes in both directions are counted and weighed. When HTTP/2 is done,
+//! the stream is returned, to be closed so that the peer gets the last answers.
 
 use std::{
     io::{self, IoSlice},
@@ -40,11 +40,11 @@ pub(super) struct Transport {
     back: Option<oneshot::Sender<Encrypted>>,
 }
 
-/// What has passed, in either direction.
+/// The bytes that have moved in either direction.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Passed {
     bytes: Arc<AtomicU64>,
-    /// What came was too much. HTTP/2 does not hand the error on that it is told.
+    /// Set when too many frames arrived: HTTP/2 does not pass on the error that it gets.
     flood: Arc<OnceLock<Flood>>,
 }
 
@@ -71,7 +71,7 @@ impl Passed {
 }
 
 impl Transport {
-    /// Lends a stream out; it comes back when this is dropped.
+    /// Lends a stream out; it is returned when this is dropped.
     pub(super) fn lend(stream: Encrypted, unread: Unread) -> (Self, Passed, oneshot::Receiver<Encrypted>) {
         let (back, returned) = oneshot::channel();
         let (passed, frames) = (Passed::default(), Frames::new(Instant::now()));
@@ -83,9 +83,8 @@ impl Transport {
         self.stream.as_mut().map(Pin::new).ok_or_else(|| io::ErrorKind::NotConnected.into())
     }
 
-    /// How many small frames may come; waits while as many wait as may. If none of them is taken for long, they may
-    /// belong to calls that have ended: then what waits is the library's to know, which counts exactly, but ends the
-    /// connection.
+    /// How many small frames may arrive; waits while the limit is reached. If none of them is consumed for long, they
+    /// may belong to calls that have ended: then the library, which counts exactly but ends the connection, decides.
     fn poll_capacity(&mut self, context: &mut Context<'_>) -> Poll<usize> {
         loop {
             if let Poll::Ready(capacity) = self.unread.poll_capacity(context) {
@@ -187,9 +186,9 @@ impl AsyncWrite for Transport {
     }
 }
 
-/// Closes a stream so that its peer gets what was written last: to close it while the peer still sends, or with bytes
-/// of the peer's unread, would reset the connection, and what is on its way to the peer would be lost. So its end is
-/// told, and the peer's is waited for, up to `patience`.
+/// Closes a stream so that its peer gets what was written last. Closing it while the peer still sends, or with unread
+/// bytes of the peer, would reset the connection and lose the bytes on their way to the peer. So this side is shut
+/// down, and the peer's end is awaited, up to `patience`.
 pub(super) async fn close(mut stream: Encrypted, patience: Duration) {
     let closing = async {
         stream.shutdown().await?;

@@ -1,5 +1,4 @@
-//! What handshakes are judged by: the server's certificate and the clients' authorities, replaced while the server
-//! runs.
+//! The material of handshakes: the server's certificate and the clients' authorities, replaced while the server runs.
 
 use std::sync::Arc;
 
@@ -20,7 +19,7 @@ pub struct Trust {
     current: Arc<watch::Sender<Arc<Snapshot>>>,
 }
 
-/// One state of it: a handshake takes all of it or nothing.
+/// One state of it: a handshake uses one snapshot.
 pub(super) struct Snapshot {
     pub(super) tls: TlsAcceptor,
     pub(super) authorities: Arc<Authorities>,
@@ -72,7 +71,7 @@ impl std::fmt::Debug for Snapshot {
 }
 
 impl TrustWatch {
-    /// For a chain that these authorities have vouched for; later ones come through `changes`.
+    /// For a chain that these authorities have signed; later ones arrive through `changes`.
     pub(super) fn new(
         changes: watch::Receiver<Arc<Snapshot>>,
         judged_by: Arc<Authorities>,

@@ -1,7 +1,7 @@
-//! Small frames of data that have come and that no body has taken yet.
+//! Small frames of data that have arrived and that no body has consumed yet.
 //!
-//! The library holds each of them with some 300 bytes of its own, whatever windows say, and ends the connection when
-//! there are too many. So the socket is not read any further before that, until bodies have taken some.
+//! The library holds each of them with some 300 bytes of its own, whatever the windows are, and ends the connection
+//! when there are too many. So the socket is not read before that happens, until bodies have consumed some.
 
 use std::{
     sync::{
@@ -45,14 +45,14 @@ impl Unread {
         Reading(self.clone())
     }
 
-    /// So many small frames have come.
+    /// Counts small frames that have arrived.
     pub(super) fn arrived(&self, frames: usize) {
         if frames > 0 {
             self.0.frames.fetch_add(frames, Ordering::Relaxed);
         }
     }
 
-    /// How many more may come before the library would have too many; waits while there are as many as may be.
+    /// How many more may arrive before the library would have too many; waits while the limit is reached.
     pub(super) fn poll_capacity(&self, context: &Context<'_>) -> Poll<usize> {
         let shared = &self.0;
         let capacity = || (2 * shared.max).saturating_sub(shared.frames.load(Ordering::Acquire));
@@ -70,7 +70,7 @@ impl Unread {
         self.0.frames.load(Ordering::Relaxed)
     }
 
-    /// Counts from nothing again: frames whose call had ended when they came are taken by nobody.
+    /// Sets the count to zero: frames whose call had ended when they arrived are consumed by nobody.
     pub(super) fn forget(&self) {
         self.0.frames.store(0, Ordering::Release);
         self.0.reader.wake();
@@ -78,14 +78,14 @@ impl Unread {
 }
 
 impl Reading {
-    /// A body has taken a frame's data.
+    /// A body has consumed a frame's data.
     pub(super) fn consumed(&self, bytes: usize) {
         if bytes == 0 || bytes >= SMALL_DATA_BYTES {
             return;
         }
         let Shared { max, frames, reader, .. } = &*self.0.0;
         let one_less = |frames: usize| frames.checked_sub(1);
-        // Whoever reads waits from `most` on, and goes on when half of that is taken.
+        // The reader waits from the limit on, and goes on when half of that is consumed.
         if frames.fetch_update(Ordering::Release, Ordering::Relaxed, one_less) == Ok(max / 2 + 1) {
             reader.wake();
         }

@@ -1,5 +1,5 @@
-//! Warnings about connections, which their clients can cause: so many in a while for each kind and tenant, so that
-//! nobody fills the log, or hides what others cause.
+//! Warnings about connections, which clients can cause: limited in each interval, for each kind and tenant, so that no
+//! client fills the log or hides what others cause.
 
 use std::{
     collections::HashMap,
@@ -17,7 +17,7 @@ use crate::{
     names::TenantName,
 };
 
-/// What is warned of.
+/// The kind of a warning.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Kind {
     NoIdentity,

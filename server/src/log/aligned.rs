@@ -12,17 +12,17 @@ pub(super) struct Aligned {
 }
 
 impl Aligned {
-    /// Fills it anew: `fill` appends at most so many bytes.
+    /// Fills it again: `fill` appends at most `max` bytes.
     pub fn fill(&mut self, max: usize, fill: impl FnOnce(&mut Vec<u8>)) {
         self.bytes.clear();
         self.bytes.reserve(max + ALIGN);
-        // Where the allocator begins changes with every growth, so there is none from here on.
+        // The start of the allocation changes when it grows; it does not grow from here on.
         self.start = self.bytes.as_ptr().align_offset(ALIGN).min(ALIGN);
         self.bytes.resize(self.start, 0);
         fill(&mut self.bytes);
     }
 
-    /// What it was filled with.
+    /// The bytes it was filled with.
     pub fn get(&self) -> &[u8] {
         &self.bytes[self.start..]
     }

@@ -1,4 +1,5 @@
-//! Who writes the log: takes turns, writes what it took as one group, syncs once, tells the sink.
+//! The writer of the log: acquires the write lock, writes the waiting proposals as one group, syncs once, reports to
+//! the sink.
 
 use std::sync::{
     Arc, Mutex, MutexGuard, PoisonError,
@@ -13,10 +14,11 @@ use super::{
     writer::{AppendError, Writer},
 };
 
-/// Most bytes of a proposal that its proposer writes itself: more take long to encode.
+/// The most bytes of a proposal that its proposer writes itself: more take long to encode.
 const MAX_INLINE_BYTES: usize = 128 << 10;
 
-/// Shared by its own thread, which writes what waits, and by proposers that write themselves while nobody else does.
+/// Shared by its own thread, which writes the waiting proposals, and by proposers that write their own while nobody
+/// else does.
 pub(super) struct Committer {
     writer: Mutex<Writer>,
     pub queue: Queue,
@@ -39,8 +41,8 @@ impl Committer {
         }
     }
 
-    /// Writes a proposal on the caller's thread, if nobody else writes, nothing waits, and it is soon done; otherwise
-    /// hands it to the log's thread.
+    /// Writes a proposal on the caller's thread, if nobody else writes, nothing waits, and the write is expected to be
+    /// short; otherwise passes it to the log's thread.
     pub fn commit_inline(&self, group: GroupId, data: Vec<u8>) -> Result<(), ProposeError> {
         let bytes = group_len(RECORD_HEADER + data.len());
         if data.len() > MAX_INLINE_BYTES || bytes > self.inline_bytes.load(Ordering::Relaxed) {
@@ -68,7 +70,7 @@ impl Committer {
         }
     }
 
-    /// Writes the proposals of whoever has the turn, tells the sink, and ends the turn.
+    /// Writes these proposals under the write lock, reports to the sink, and releases the lock.
     fn commit(&self, proposals: Vec<Proposal>) {
         let _guard = WriteGuard(self);
         let written = {
@@ -95,7 +97,7 @@ impl Committer {
     }
 }
 
-/// A panic is the end of the log: nobody waits for what will not come.
+/// A panic is the end of the log: no proposer waits for an outcome that will not arrive.
 struct Guard<'a>(&'a Committer);
 
 impl Drop for Guard<'_> {
@@ -108,7 +110,7 @@ impl Drop for Guard<'_> {
     }
 }
 
-/// The end of a turn.
+/// Releases the write lock.
 struct WriteGuard<'a>(&'a Committer);
 
 impl Drop for WriteGuard<'_> {

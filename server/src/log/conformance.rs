@@ -1,4 +1,4 @@
-//! What every log must do; each implementation's tests call all of it.
+//! The contract of every log; each implementation's tests run all of it.
 
 use std::{
     collections::BTreeMap,
@@ -45,7 +45,7 @@ pub(super) fn small() -> LocalLogOptions {
     }
 }
 
-/// Remembers what it was told.
+/// Records what was reported to it.
 #[derive(Debug, Default)]
 pub(super) struct Recorder {
     recorded: Mutex<Recorded>,
@@ -59,7 +59,7 @@ pub(super) struct Recorded {
 }
 
 impl Recorder {
-    /// Waits until so many proposals were decided.
+    /// Waits until this many proposals were decided.
     pub fn wait(&self, decided: usize) -> Recorded {
         let recorded = self.recorded.lock().unwrap();
         let few = |recorded: &mut Recorded| recorded.committed.len() + recorded.refused.len() < decided;

@@ -1,4 +1,4 @@
-//! What the log asks of the operating system, in one place, so that tests can make it fail.
+//! The log's calls to the operating system, in one place, so that tests can make them fail.
 
 use std::{
     fs::{File, OpenOptions},
@@ -17,12 +17,12 @@ use super::{aligned::Aligned, local::LocalLogOptions};
 /// The calls that write.
 #[derive(Debug)]
 pub(super) struct Disk {
-    /// A planted bug: nothing is synced, and nobody is told.
+    /// A planted bug: nothing is synced, and no error is reported.
     #[cfg(feature = "planted-bugs")]
     skip_sync: bool,
     #[cfg(test)]
     pub fault: Option<tests::Fault>,
-    /// Leaves syncing to the operating system, for tests that only look at the bytes.
+    /// Leaves syncing to the operating system, for tests that only read the bytes.
     #[cfg(test)]
     pub lazy: bool,
 }

@@ -81,7 +81,7 @@ fn a_disk_that_is_full_again_and_again_loses_nothing_and_resurrects_nothing() {
             if called != op || !armed.load(Ordering::SeqCst) {
                 return Ok(());
             }
-            // Out of step with the segments, and never twice in a row: what takes a group back finds space.
+            // Out of step with the segments, and never twice in a row: a write that takes a group back finds space.
             let fails = !failed && (count * count + count / 3).is_multiple_of(every);
             *calls = (count + 1, fails);
             if fails { Err(ErrorKind::StorageFull.into()) } else { Ok(()) }

@@ -36,7 +36,7 @@ const SEGMENT_MAGIC: &[u8; 8] = b"PHLOGSEG";
 const SEGMENT_FIXED: usize = 60;
 const GROUP_MAGIC: u32 = u32::from_le_bytes(*b"PHGR");
 
-/// What a segment says of itself and of what came before it.
+/// What a segment's header says of it and of the segment before it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct SegmentHeader {
     pub id: u64,
@@ -66,7 +66,7 @@ impl From<TryGetError> for HeaderError {
 }
 
 impl SegmentHeader {
-    /// Bytes it takes in the file.
+    /// Its size in the file, in bytes.
     pub fn len(&self) -> u64 {
         ((SEGMENT_FIXED + 10 * self.base.len() + 4) as u64).next_multiple_of(BLOCK)
     }
@@ -132,7 +132,7 @@ impl SegmentHeader {
     }
 }
 
-/// What a group is for.
+/// The purpose of a group.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
     /// Entries.
@@ -155,7 +155,7 @@ pub(super) struct GroupHeader {
 }
 
 impl GroupHeader {
-    /// Bytes the group takes in the file.
+    /// The group's size in the file, in bytes.
     pub fn len(&self) -> u64 {
         group_len(self.body as usize)
     }
@@ -183,12 +183,12 @@ impl GroupHeader {
     }
 }
 
-/// Bytes a group with a body of so many bytes takes in the file.
+/// The size in the file of a group with a body of this many bytes.
 pub(super) fn group_len(body: usize) -> u64 {
     ((GROUP_HEADER + body) as u64).next_multiple_of(BLOCK)
 }
 
-/// Where a group stands.
+/// The position of a group.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct GroupPosition {
     pub nonce: u64,
@@ -229,7 +229,7 @@ pub(super) fn encode_group(out: &mut Vec<u8>, kind: Kind, position: GroupPositio
     out.resize(start + len, 0);
 }
 
-/// A record without its data, which stands at `at` in the body.
+/// A record without its data, which begins at `at` in the body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Record {
     pub group: GroupId,
@@ -238,7 +238,7 @@ pub(super) struct Record {
     pub len: u32,
 }
 
-/// The records of a body, or nothing if it is not made of exactly so many.
+/// The records of a body, or `None` if it does not consist of exactly `count` records.
 pub(super) fn records(body: &[u8], count: u32) -> Option<Vec<Record>> {
     let mut out = Vec::new();
     let mut bytes = body;

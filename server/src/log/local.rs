@@ -23,25 +23,25 @@ pub struct LocalLogOptions {
     pub segment_bytes: u64,
     /// Make the next segment while this one is written, and write it full of zeroes: syncs are faster then.
     pub preallocated_segments: bool,
-    /// Make segments of the files of earlier ones while the disk has as much room besides; `None`: never.
+    /// Recycle the files of trimmed segments while the disk has this much free space besides; `None`: never.
     pub recycle_above_free_bytes: Option<u64>,
     /// Write past the operating system's page cache, where the file system can.
     pub direct_writes: bool,
-    /// A group, which is what one sync makes durable, takes no further entry when it has this many bytes.
+    /// A group, which one sync makes durable, accepts no further entry when it has this many bytes.
     pub group_bytes: usize,
     /// The largest entry.
     pub entry_bytes: usize,
     /// How much may wait for the disk.
     pub queued_bytes: usize,
-    /// How long a proposer waits for room before it is answered [`ProposeError::Busy`].
+    /// How long a proposer waits for capacity before it is answered [`ProposeError::Busy`].
     pub patience: Duration,
     /// How long proposals are refused after the disk was found full before it is tried again.
     pub full_for: Duration,
-    /// A write and its sync that take as long are left to the log's own thread.
+    /// A write and its sync that take this long are left to the log's own thread.
     pub slow: Duration,
-    /// What to do when the disk failed and nobody knows what it has.
+    /// What to do when the disk failed and its content is unknown.
     pub on_fatal: OnFatal,
-    /// Who is told how long the disk takes.
+    /// The receiver of the disk's durations.
     pub watch: Watched,
     #[cfg(test)]
     pub(crate) fault: Option<super::disk::tests::Fault>,
@@ -72,13 +72,14 @@ impl Default for LocalLogOptions {
     }
 }
 
-/// What a failed write or sync leads to. By default the process ends: after a failed sync the operating system may have
-/// dropped what was written, and a later sync would succeed without it.
+/// The action after a failed write or sync. By default the process ends: after a failed sync the operating system may
+/// have dropped what was written, and a later sync would succeed without it.
 #[derive(Clone)]
 pub struct OnFatal(Arc<dyn Fn(&str) + Send + Sync>);
 
 impl OnFatal {
-    /// Calls `then` instead of ending the process; the log takes no more proposals and tells the sink nothing more.
+    /// Calls `then` instead of ending the process; the log accepts no more proposals and reports nothing more to the
+    /// sink.
     pub fn new(then: impl Fn(&str) + Send + Sync + 'static) -> Self {
         Self(Arc::new(then))
     }
@@ -101,7 +102,7 @@ impl std::fmt::Debug for OnFatal {
     }
 }
 
-/// Who is told how long the disk takes; by default nobody.
+/// The receiver of the disk's durations; by default there is none.
 #[derive(Clone, Default)]
 pub struct Watched(pub(super) Option<Arc<dyn LogWatch>>);
 

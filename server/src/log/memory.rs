@@ -13,7 +13,7 @@ use bytes::Bytes;
 
 use super::{CommitSink, Entry, GroupId, Log, LogError, ProposeError, local::LocalLogOptions, queue::Queue};
 
-/// What a [`MemLog`] keeps, and what outlives it: a clone is the same disk.
+/// The content of a [`MemLog`], which outlives it: a clone is the same disk.
 #[derive(Debug, Clone, Default)]
 pub struct MemDisk(Arc<Shared>);
 

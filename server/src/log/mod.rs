@@ -1,9 +1,9 @@
-//! The replicated log: bytes in an order per group, durable before anybody is told.
+//! The replicated log: entries in an order per group, durable before they are reported.
 //!
-//! A *group* is one shard, or the catalogue. [`Log::propose`] hands bytes to the log; when they are durable the log
-//! tells its [`CommitSink`], in the order of the calls of that group. [`LocalLog`] is the log of a single node: own
-//! segment files, written by one thread at a time, which syncs for all groups together: the log's own, or a proposer
-//! that [asks for it](Log::propose_inline). [`MemLog`] is the same contract without a disk.
+//! A *group* is one shard, or the catalogue. [`Log::propose`] passes bytes to the log; when they are durable the log
+//! reports them to its [`CommitSink`], in the order of the calls of that group. [`LocalLog`] is the log of a single
+//! node: segment files of its own, written by one thread at a time, which syncs for all groups at once: the log's own
+//! thread, or a proposer that [asks for it](Log::propose_inline). [`MemLog`] fulfils the same contract without a disk.
 
 mod aligned;
 mod committer;
@@ -59,11 +59,11 @@ impl std::fmt::Display for GroupId {
 /// A durable proposal.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
-    /// Whose it is.
+    /// The group of the entry.
     pub group: GroupId,
-    /// Its place in the group, counted from 1 without a gap.
+    /// Its index in the group, counted from 1 without a gap.
     pub index: u64,
-    /// What was proposed.
+    /// The bytes that were proposed.
     pub data: Bytes,
 }
 
@@ -103,7 +103,7 @@ pub trait Log: Send + Sync {
         LogState::default()
     }
 
-    /// Finishes what was proposed and tells the sink, then takes no more. Must not be called by the sink.
+    /// Finishes what was proposed and reports it to the sink, then accepts no more. Must not be called by the sink.
     fn close(&self);
 }
 
@@ -118,17 +118,17 @@ pub struct LogState {
     pub segments: usize,
 }
 
-/// Who is told how long the disk takes. Called by whoever writes, one at a time.
+/// Receives how long the disk takes. Called by the current writer, one at a time.
 pub trait LogWatch: Send + Sync {
     /// A group of entries was written and synced.
     fn synced(&self, entries: usize, bytes: u64, write: Duration, sync: Duration);
 }
 
-/// Who is told what became of the proposals. Whoever writes calls it, the log's own thread or a proposer, and nothing
-/// is written meanwhile: hand the entries on and return. A sink that waits for a proposer that waits for the log would
-/// wait for ever.
+/// Receives the outcomes of proposals. The current writer calls it, the log's own thread or a proposer, and nothing is
+/// written meanwhile: pass the entries on and return. A sink that waits for a proposer that waits for the log would
+/// never return.
 pub trait CommitSink: Send + Sync + 'static {
-    /// These entries are durable. Within a group they come in order, each exactly once.
+    /// These entries are durable. Those of a group are reported in order, each exactly once.
     fn committed(&self, entries: Vec<Entry>);
 
     /// These proposals, the oldest of the group that were not yet decided, were not written and took no index. Later
@@ -136,7 +136,7 @@ pub trait CommitSink: Send + Sync + 'static {
     fn refused(&self, group: GroupId, proposals: Vec<Bytes>, why: ProposeError);
 }
 
-/// Why a proposal was not taken.
+/// Why a proposal was refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ProposeError {
     /// The disk is full. The log tries again by itself when asked again a little later.
@@ -153,7 +153,7 @@ pub enum ProposeError {
     TooLarge {
         /// Its size.
         bytes: usize,
-        /// What an entry may have.
+        /// The limit of an entry.
         limit: usize,
     },
 }
@@ -162,7 +162,7 @@ pub enum ProposeError {
 #[derive(Debug, thiserror::Error)]
 #[error("could not {doing} {}: {source}", path.display())]
 pub struct LogError {
-    /// What was tried.
+    /// The operation that failed.
     pub doing: &'static str,
     /// On which file.
     pub path: std::path::PathBuf,

@@ -47,9 +47,9 @@ pub enum LogOpenError {
     Damaged {
         /// The file.
         path: PathBuf,
-        /// Where in the file.
+        /// The position in the file.
         at: u64,
-        /// What is wrong.
+        /// The problem.
         what: String,
     },
     /// A segment is not there.
@@ -67,11 +67,11 @@ pub enum LogOpenError {
          of the same node or the same backup; restore both together"
     )]
     StoreAhead {
-        /// Whose log.
+        /// The group.
         group: GroupId,
-        /// What the store has.
+        /// The index that the store has applied.
         applied: u64,
-        /// What the log has.
+        /// The last index of the log.
         last: u64,
     },
     /// The log has forgotten entries the store has not applied.
@@ -80,11 +80,11 @@ pub enum LogOpenError {
          not of the same node or the same backup; restore both together"
     )]
     StoreBehind {
-        /// Whose log.
+        /// The group.
         group: GroupId,
-        /// What the store has.
+        /// The index that the store has applied.
         applied: u64,
-        /// Where the log begins.
+        /// The first index of the log.
         first: u64,
     },
 }
@@ -101,12 +101,12 @@ pub enum ReplayError<E> {
     /// The log could not be read.
     #[error(transparent)]
     Read(LogError),
-    /// Whoever took the entries wanted no more.
+    /// The callback that the entries were passed to has failed.
     #[error(transparent)]
     Apply(E),
 }
 
-/// A log that was read and found whole, and takes no proposals yet.
+/// A log that was read and found whole, and accepts no proposals yet.
 #[derive(Debug)]
 pub struct OpenLog {
     dir: PathBuf,

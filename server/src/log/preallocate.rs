@@ -54,7 +54,7 @@ impl Preallocator {
         let path = dir.join(NAME);
         let make = move || {
             for bytes in wishes {
-                // A segment can be made without one, and a full disk is told then.
+                // A segment can be made without a prepared file, and a full disk is reported then.
                 let prepared = fill(&disk, &path, bytes)
                     .inspect_err(|error| tracing::debug!(%error, "no log segment is made in advance"));
                 if made.send(prepared.ok()).is_err() {
@@ -71,7 +71,7 @@ impl Preallocator {
         Ok(Self { wanted, made: preallocator, state: State::Idle })
     }
 
-    /// One of so many bytes will be needed soon.
+    /// Prepares a file of this many bytes, which will be needed soon.
     pub fn want(&mut self, bytes: u64) {
         self.poll();
         if matches!(self.state, State::Idle) && self.wanted.send(bytes).is_ok() {
@@ -86,7 +86,7 @@ impl Preallocator {
         matches!(self.state, State::Ready(_))
     }
 
-    /// One that is made and has so many bytes, at least.
+    /// The prepared file, if it has at least this many bytes.
     pub fn acquire(&mut self, min_bytes: u64) -> Option<PreparedFile> {
         self.poll();
         match mem::replace(&mut self.state, State::Idle) {

@@ -1,4 +1,4 @@
-//! What was proposed and waits for the disk, bounded in bytes.
+//! Proposals that wait for the disk, bounded in bytes.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -13,7 +13,7 @@ use super::{CommitSink, GroupId, ProposeError, local::LocalLogOptions};
 /// A proposal that has no index yet.
 pub(super) type Proposal = (GroupId, Bytes);
 
-/// Proposers on one side, on the other who has the turn to write: the committer's thread, or one of the proposers.
+/// Shared by the proposers and the current writer: the committer's thread, or one of the proposers.
 #[derive(Debug)]
 pub(super) struct Queue {
     entry_bytes: usize,
@@ -30,9 +30,9 @@ struct State {
     waiting: VecDeque<Proposal>,
     bytes: usize,
     closed: bool,
-    /// What was written last may be on the disk or not.
+    /// The last write may be on the disk or not.
     abandoned: bool,
-    /// Somebody writes. Who comes next waits, so that entries are written and told in the order they came.
+    /// Somebody writes. Other writers wait, so that entries are written and reported in the order of their proposals.
     locked: bool,
     full_since: Option<Instant>,
 }
@@ -56,7 +56,7 @@ impl Queue {
         Ok(())
     }
 
-    /// The same, unless nothing waits and nobody writes: then the caller has the turn, and the proposal back.
+    /// As `push`, unless nothing waits and nobody writes: then the caller gets the write lock, and its proposal back.
     pub fn push_or_lock(&self, group: GroupId, data: Vec<u8>) -> Result<Option<Proposal>, ProposeError> {
         let mut state = self.admit(data.len())?;
         let proposal = (group, data.into());
@@ -76,7 +76,7 @@ impl Queue {
         }
     }
 
-    /// The end of a turn. Without it, nobody writes any more.
+    /// Releases the write lock.
     pub fn unlock(&self) {
         let mut state = self.lock();
         state.locked = false;
@@ -85,13 +85,13 @@ impl Queue {
         }
     }
 
-    /// Waits briefly for room for so many bytes.
+    /// Waits briefly for capacity for these bytes.
     fn admit(&self, bytes: usize) -> Result<MutexGuard<'_, State>, ProposeError> {
         let limit = self.entry_bytes;
         if bytes > limit {
             return Err(ProposeError::TooLarge { bytes, limit });
         }
-        // An entry larger than the queue is taken when it is alone.
+        // An entry larger than the queue is accepted when it is alone.
         let fits = |state: &State| state.bytes == 0 || state.bytes + bytes <= self.queued_bytes;
         let (mut state, _) = self
             .not_full
@@ -110,8 +110,8 @@ impl Queue {
         Ok(state)
     }
 
-    /// Waits for proposals and the turn, and takes them in order until they have `bytes`, at least one; nothing, and no
-    /// turn, when the queue is closed and empty, and nobody writes.
+    /// Waits for proposals and the write lock, and removes proposals in order until they have `bytes`, at least one.
+    /// Returns none, without the lock, when the queue is closed and empty and nobody writes.
     pub fn pop_batch(&self, bytes: usize) -> Option<Vec<Proposal>> {
         let mut state = self
             .work
@@ -131,7 +131,7 @@ impl Queue {
         (!batch.is_empty()).then_some(batch)
     }
 
-    /// The disk is full: refuses what was taken and what waits, and takes nothing for a while.
+    /// The disk is full: refuses the removed and the waiting proposals, and accepts none for a while.
     pub fn refuse(&self, mut proposals: Vec<Proposal>, sink: &dyn CommitSink) {
         proposals.extend(self.empty());
         let mut groups: BTreeMap<GroupId, Vec<Bytes>> = BTreeMap::new();
@@ -143,7 +143,7 @@ impl Queue {
         }
     }
 
-    /// Takes nothing more and forgets what waits: nobody will write it.
+    /// Accepts nothing more and drops what waits: it will not be written.
     pub fn abandon(&self) {
         self.lock().abandoned = true;
         self.close();

@@ -18,7 +18,7 @@ use super::{
     open::LogOpenError,
 };
 
-/// Whose entries a worn log had before.
+/// The group of the entries that a recycled log had before.
 const FORMER: GroupId = GroupId(77);
 
 /// One sync's worth of entries.
@@ -172,7 +172,7 @@ proptest! {
         fs::remove_file(path).unwrap();
         let found = read(dir.path(), &small());
         if path == &files[0] {
-            // Nothing but the store's applied indices can tell this from a trimmed log.
+            // Only the store's applied indices distinguish this from a trimmed log.
             let log = LocalLog::open(dir.path(), small()).unwrap();
             let error = log.check_applied(&BTreeMap::new());
             let nothing_lost = found.is_ok_and(|found| found == expected(&written));
@@ -305,7 +305,7 @@ fn opening_changes_nothing_and_starting_cuts() {
     let log = LocalLog::open(dir.path(), small()).unwrap();
     assert_eq!(fs::read(&path).unwrap(), torn);
     drop(log.start(Arc::new(Recorder::default())).unwrap());
-    // The mark of the clean close stands where the torn group began.
+    // The mark of the clean close is where the torn group began.
     let cut = &fs::read(&path).unwrap()[from as usize + 4_096..];
     assert!(cut.iter().all(|byte| *byte == 0));
 }

@@ -16,7 +16,7 @@ use super::preallocate::PreparedFile;
 
 /// The extension of a file that waits.
 const EXTENSION: &str = "spare";
-/// How many wait at most: about what is written from one trim to the next.
+/// The most files that wait: about what is written from one trim to the next.
 const MAX_FILES: usize = 6;
 
 /// The files that wait.
@@ -25,7 +25,7 @@ pub(super) struct RecycledFiles {
     dir: PathBuf,
     /// The size of each.
     file_bytes: u64,
-    /// None waits unless the disk has as much room; `None`: none ever does.
+    /// No file waits unless the disk has this much free space; `None`: no file ever waits.
     above_free_bytes: Option<u64>,
     waiting: Mutex<VecDeque<PathBuf>>,
 }
@@ -67,7 +67,7 @@ impl RecycledFiles {
         !self.lock().is_empty()
     }
 
-    /// One that has so many bytes, at least.
+    /// A waiting file that has at least this many bytes.
     pub fn acquire(&self, min_bytes: u64) -> Option<PreparedFile> {
         if self.file_bytes < min_bytes {
             return None;
@@ -79,14 +79,14 @@ impl RecycledFiles {
         match file.ok().filter(|_| self.fits(&path)) {
             Some(file) => Some(PreparedFile { file, path, bytes: self.file_bytes, recycled: true }),
             None => {
-                // A segment can be made without it, and it may be gone.
+                // A segment can be made without it, and it may be removed.
                 let _ = fs::remove_file(&path);
                 None
             }
         }
     }
 
-    /// Gives the room of all back if the disk has little.
+    /// Removes all waiting files if the disk has little free space.
     pub fn free_disk_space(&self) {
         if !self.disk_has_space() {
             self.lock().retain(|path| match fs::remove_file(path) {
@@ -100,7 +100,7 @@ impl RecycledFiles {
         }
     }
 
-    /// Whether a file can be written over: of the right size, and not somebody's copy as well.
+    /// Whether a file can be overwritten: it has the right size, and no second name.
     fn fits(&self, path: &Path) -> bool {
         fs::metadata(path).is_ok_and(|about| about.len() == self.file_bytes && about.nlink() == 1)
     }

@@ -25,7 +25,7 @@ fn fill_segment(writer: &mut Writer, dir: &Path, mut number: u64) -> u64 {
     number
 }
 
-/// A new log that has filled so many segments, and the number of the next entry.
+/// A new log that has filled this many segments, and the number of the next entry.
 fn filled(dir: &Path, segments: usize) -> (Writer, u64) {
     let mut writer = preallocate_tests::writer(dir);
     let number = (0..segments).fold(0, |number, _| fill_segment(&mut writer, dir, number));
@@ -69,7 +69,7 @@ fn files_of_segments_that_are_trimmed_are_segments_again() {
         assert!(old.contains(&used));
         old.retain(|it| *it != used);
         assert_eq!(waiting(dir.path()).len(), left);
-        // As a kill would find it: whole, and not taken for torn.
+        // As after a kill: whole, and not mistaken for torn.
         let log = LocalLog::open(dir.path(), options()).unwrap();
         assert!(log.torn_tail().is_none(), "{:?}", log.torn_tail());
     }

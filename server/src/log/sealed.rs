@@ -20,12 +20,12 @@ pub(super) struct Sealed {
     pub last: BTreeMap<GroupId, u64>,
 }
 
-/// The finished segments, shared with whoever trims.
+/// The finished segments, shared with the thread that trims.
 #[derive(Debug)]
 pub(super) struct SealedSegments {
     segments: Mutex<VecDeque<Sealed>>,
     bytes: AtomicU64,
-    /// What becomes of the files.
+    /// What happens to the files of trimmed segments.
     pub recycled: RecycledFiles,
 }
 
@@ -50,7 +50,7 @@ impl SealedSegments {
                 Some(prepared) => fs::rename(&oldest.path, prepared),
                 None => fs::remove_file(&oldest.path),
             };
-            // A repeated call finds the file gone if only the folder could not be synced.
+            // A repeated call finds the file removed if only the folder could not be synced.
             let removed = match removed {
                 Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
                 done => done,
@@ -81,7 +81,7 @@ impl SealedSegments {
         self.lock().push_back(sealed);
     }
 
-    /// The log has grown by so many bytes.
+    /// The log has grown by these bytes.
     pub fn grew(&self, bytes: u64) {
         self.bytes.fetch_add(bytes, Ordering::Relaxed);
     }

@@ -56,7 +56,7 @@ pub(super) fn prepare(disk: &Disk, dir: &Path, header: &SegmentHeader) -> Result
     })
 }
 
-/// The same, and writes it full of zeroes, so that syncs of it are fast.
+/// As `prepare`, and writes it full of zeroes, so that syncs of it are fast.
 pub(super) fn prepare_filled(disk: &Disk, dir: &Path, header: &SegmentHeader) -> Result<File, LogError> {
     let path = dir.join(preallocate::NAME);
     let prepared = preallocate::fill(disk, &path, header.size);
@@ -84,7 +84,7 @@ pub(super) fn prepare_from(
     }
 }
 
-/// Gives a prepared segment its name, durably. If this fails, nobody knows whether a crash would leave the segment.
+/// Gives a prepared segment its name, durably. If this fails, it is unknown whether a crash would leave the segment.
 pub(super) fn publish(disk: &Disk, dir: &Path, id: u64) -> Result<PathBuf, LogError> {
     let path = path_of(dir, id);
     match fs::rename(path.with_extension("new"), &path).and_then(|()| disk.sync_dir(dir)) {
@@ -121,10 +121,10 @@ pub(super) fn read_header(file: &File, path: &Path, id: u64) -> Result<SegmentHe
     Ok(header)
 }
 
-/// What lies behind the last whole group.
+/// What is behind the last whole group.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Tail {
-    /// Nothing was written there, or nothing that can be told from what a file that is used again had before.
+    /// Nothing was written there, or nothing that can be distinguished from the former content of a recycled file.
     Clean,
     /// A group that was never finished; nothing of it is written at or after `until`.
     Torn { until: u64 },
@@ -132,7 +132,7 @@ pub(super) enum Tail {
     Sealed,
 }
 
-/// Where a segment's groups end.
+/// The end of a segment's groups.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct End {
     pub at: u64,
@@ -204,8 +204,8 @@ pub(super) fn scan(
     Ok(end)
 }
 
-/// Judges what begins at `from`, where no whole group stands, but one may have begun; nothing if a later group proves
-/// that one should. In a file that was used before, other bytes than a group's beginning do not tell of one.
+/// Judges the bytes at `from`, where no whole group begins, but one may have been begun; `None` if a later group proves
+/// that one must be there. In a recycled file, bytes other than a group's beginning prove nothing.
 fn judge_tail(
     file: &File,
     header: &SegmentHeader,

@@ -1,4 +1,4 @@
-//! Who writes the log, and what becomes of those that come meanwhile.
+//! Who writes the log, and what happens to proposals that arrive meanwhile.
 
 use std::{
     io::ErrorKind,
@@ -152,7 +152,7 @@ fn a_panic_in_a_proposers_turn_ends_the_log() {
 pub(super) struct Held {
     pub gate: Mutex<()>,
     pub recorded: Recorder,
-    /// How many groups it began to hear of, and on which thread of the last.
+    /// How many groups it received, and the thread of the last.
     begun: AtomicU64,
     thread: Mutex<Option<ThreadId>>,
     /// Panics if it is not 0.

@@ -21,7 +21,7 @@ use super::{
     segment,
 };
 
-/// The first segment of a log is small: most test servers, and some real ones, never fill more. Those after it are made
+/// The first segment of a log is small: most test servers, and some real ones, never fill more. Later ones are prepared
 /// while it is written, and grow so that there is time for it.
 const FIRST_SEGMENT_BYTES: u64 = 4 << 20;
 /// How many times as large as the one before it a segment is that is made in advance, up to the size of all.
@@ -33,7 +33,7 @@ pub(super) struct Active {
     pub path: PathBuf,
     pub file: File,
     pub header: SegmentHeader,
-    /// Where the last durable group ends.
+    /// The end of the last durable group.
     pub end: u64,
     /// The last durable group.
     pub sequence: u64,
@@ -65,7 +65,7 @@ pub(super) struct Writer {
     direct: Option<File>,
     direct_writes: bool,
     watch: Watched,
-    /// How long the last write and its sync took together, and from when on that is slow.
+    /// How long the last write and its sync took in sum, and from when on that is slow.
     took: Duration,
     slow: Duration,
     pub(super) preallocator: Option<Preallocator>,
@@ -203,7 +203,7 @@ impl Writer {
         if self.took < self.slow { self.active.free_bytes().saturating_sub(BLOCK) } else { 0 }
     }
 
-    /// Proves the last group to have been durable, so that later damage to it is not taken for a torn tail.
+    /// Proves that the last group was durable, so that later damage to it is not mistaken for a torn tail.
     pub fn mark(&mut self) -> Result<(), AppendError> {
         let wanted = self.active.unproven && self.active.fits(BLOCK);
         if wanted { self.write(Kind::Mark, &[]) } else { Ok(()) }
@@ -248,7 +248,7 @@ impl Writer {
         Ok(())
     }
 
-    /// Makes sure that a group for which there was no space cannot come back after a crash: its proposers are told
+    /// Makes sure that a group for which there was no space cannot reappear after a crash: its proposers are answered
     /// that it was refused.
     fn erase(&self) -> AppendError {
         let active = &self.active;
@@ -282,7 +282,7 @@ impl Writer {
             None => segment::prepare(&self.disk, &self.dir, &header),
         };
         if file.as_ref().is_err_and(|error| is_no_space(&error.source)) {
-            // A nearly full disk still takes settlements, which make room.
+            // A nearly full disk still accepts settlements, which free space.
             header.size = (self.segment_bytes / 16).next_multiple_of(BLOCK).max(least);
             header.recycled = false;
             file = segment::prepare(&self.disk, &self.dir, &header);
@@ -293,7 +293,8 @@ impl Writer {
         })?;
         let path = segment::publish(&self.disk, &self.dir, header.id).map_err(AppendError::Fatal)?;
 
-        // The seal lets a missing successor be noticed; the successor stands already, so a full disk may go without.
+        // The seal makes a missing successor noticeable; the successor exists already, so on a full disk the seal may
+        // be missing.
         match self.write(Kind::Seal, &[]) {
             Ok(()) | Err(AppendError::NoSpace) => {}
             Err(fatal) => return Err(fatal),
@@ -315,7 +316,7 @@ impl Writer {
 }
 
 impl Active {
-    /// Whether a group of so many bytes fits before the seal.
+    /// Whether a group of this many bytes fits before the seal.
     fn fits(&self, len: u64) -> bool {
         len <= self.free_bytes()
     }

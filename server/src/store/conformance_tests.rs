@@ -41,7 +41,7 @@ fn batch() -> impl Strategy<Value = (Vec<Write>, bool)> {
     (prop::collection::vec(write(), 0..12), prop::bool::weighted(0.2))
 }
 
-/// The memory store takes no range that ends before it begins.
+/// The memory store accepts no range that ends before it begins.
 fn sound(writes: &[Write]) -> Vec<Write> {
     let sound = |write: &&Write| !matches!(write, Write::DeleteRange { from, to, .. } if from >= to);
     writes.iter().filter(sound).cloned().collect()

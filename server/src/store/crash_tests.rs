@@ -71,7 +71,7 @@ fn whole(store: &Store) -> Result<u64, KvError> {
     Ok(applied)
 }
 
-/// What the killed process does. Not a test by itself: it runs until it is killed.
+/// The killed process of the tests. It is no test by itself: it runs until it is killed.
 #[test]
 #[ignore = "run by a_killed_process_leaves_the_families_at_one_batch"]
 fn writer_that_is_killed() {

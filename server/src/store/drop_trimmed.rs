@@ -35,7 +35,7 @@ impl CompactionFilterFactory for DropTrimmed {
 
 impl CompactionFilter for Filter {
     fn filter(&mut self, _level: u32, key: &[u8], value: &[u8]) -> CompactionDecision {
-        // A row that is not whole is told to whoever reads it.
+        // A row that is not whole is reported to its readers.
         let Ok(Some(Pack { line, first, last, .. })) = Pack::of(key, value) else {
             return CompactionDecision::Keep;
         };

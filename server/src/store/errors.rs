@@ -1,4 +1,4 @@
-//! What can go wrong with the store, and how RocksDB's words for it are understood.
+//! Errors of the store, and the meaning of RocksDB's errors.
 
 use std::path::{Path, PathBuf};
 
@@ -52,7 +52,7 @@ pub enum StoreOpenError {
     Damaged {
         /// The folder.
         path: PathBuf,
-        /// What RocksDB says.
+        /// RocksDB's text.
         what: String,
     },
     /// RocksDB failed for another reason, such as a full disk or missing rights.
@@ -75,17 +75,17 @@ pub enum StoreError {
     /// RocksDB failed.
     #[error("could not {doing}: {source}")]
     Failed {
-        /// What was tried.
+        /// The operation that failed.
         doing: &'static str,
         /// Why it failed.
         source: rocksdb::Error,
     },
-    /// A body was to be written where its line has been trimmed; it would have been lost.
+    /// A body was to be written to a trimmed part of its line; it would have been lost.
     #[error(
         "a message body was to be stored where the bodies of its queue have been trimmed; nothing was stored"
     )]
     BelowTrim,
-    /// Bodies were to be deleted in a way that could take others with them.
+    /// Bodies were to be deleted in a way that could delete others with them.
     #[error("message bodies were to be deleted that {0}; nothing was deleted")]
     Unsupported(&'static str),
     /// A row of bodies is not what was written.
@@ -113,14 +113,14 @@ impl StoreError {
     }
 }
 
-/// Whether there is a store. RocksDB takes a folder without its `CURRENT` file for an empty one, and removes the rows
-/// it finds there.
+/// Whether there is a store. RocksDB treats a folder without its `CURRENT` file as an empty one, and removes the rows
+/// in it.
 pub(super) fn is_made(path: &Path) -> Result<bool, StoreOpenError> {
     std::fs::create_dir_all(path).map_err(|source| StoreOpenError::Folder { path: path.into(), source })?;
     has_rows(path)
 }
 
-/// The same of a folder that must be there.
+/// Whether a folder that must be there has rows.
 pub(super) fn has_rows(path: &Path) -> Result<bool, StoreOpenError> {
     let unread = |source| StoreOpenError::Folder { path: path.into(), source };
     let mut has_rows = false;
@@ -140,7 +140,7 @@ pub(super) fn has_rows(path: &Path) -> Result<bool, StoreOpenError> {
     Ok(false)
 }
 
-/// What an error of opening means.
+/// The meaning of an error of opening.
 pub(super) fn judge(path: &Path, source: rocksdb::Error) -> StoreOpenError {
     let path = path.to_path_buf();
     let said = source.as_ref();

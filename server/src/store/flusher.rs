@@ -13,7 +13,7 @@ use crate::log::{GroupId, Log, LogError};
 /// When the store is flushed.
 #[derive(Debug, Clone, Copy)]
 pub struct FlusherOptions {
-    /// Log bytes after which the store is flushed; a restart replays about so much.
+    /// Log bytes after which the store is flushed; a restart replays about this much.
     pub every_bytes: u64,
     /// How often the log is asked for its bytes, and how long after a failure a flush is tried again.
     pub poll_interval: Duration,

@@ -8,7 +8,7 @@ use super::{errors::StoreError, rocks::Store};
 /// How the store is doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct StoreHealth {
-    /// Flushes and compactions that failed since the start. Anything but 0 needs somebody to look.
+    /// Flushes and compactions that failed since the start. An operator should look into any number but 0.
     pub background_errors: u64,
     /// Whether writes wait for compaction.
     pub write_stopped: bool,
@@ -24,14 +24,14 @@ pub struct StoreHealth {
     pub live_data_bytes: u64,
     /// Bytes of all table files.
     pub file_bytes: u64,
-    /// What the store has written since it was opened.
+    /// Bytes that the store has written since it was opened.
     pub written: StoreWritten,
 }
 
-/// What the store has written since it was opened, counted by RocksDB.
+/// Bytes that the store has written since it was opened, counted by RocksDB.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct StoreWritten {
-    /// Bytes of the batches that it was given.
+    /// Bytes of the batches that were written to it.
     pub batch_bytes: u64,
     /// Bytes that flushes have written to tables.
     pub flushed_bytes: u64,

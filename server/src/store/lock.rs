@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// A process that was killed holds its locks until the kernel has taken its memory apart.
+/// A process that was killed holds its locks until the kernel has released its memory.
 const PATIENCE: Duration = Duration::from_secs(2);
 const PAUSE: Duration = Duration::from_millis(10);
 

@@ -1,8 +1,8 @@
-//! What this thread's reads cost RocksDB, counted by RocksDB itself: a few increments a read, no clock.
+//! The cost of this thread's reads, counted by RocksDB itself: a few increments for each read, no clock.
 
 use rocksdb::perf::{PerfContext, PerfMetric, PerfStatsLevel, set_perf_stats};
 
-/// Counts of a thread's reads since they were last taken.
+/// Counts of a thread's reads since the last call.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct ReadCost {
     /// Deleted rows that iterators have passed over.
@@ -27,7 +27,7 @@ impl ReadMeter {
         Self { context }
     }
 
-    /// What was counted since the last time.
+    /// The counts since the last call.
     pub(crate) fn read(&mut self) -> ReadCost {
         let cost = ReadCost {
             tombstones: self.context.metric(PerfMetric::InternalDeleteSkippedCount),

@@ -1,7 +1,7 @@
-//! What is on disk beside the log: the data folder, and the rows in RocksDB.
+//! What is on disk besides the log: the data folder, and the rows in RocksDB.
 //!
 //! The store's own write-ahead log is off. A batch is durable because it is in the [log](crate::log); the store flushes
-//! all column families together when the [`Flusher`] asks, and only then may the log forget.
+//! all column families at once when the [`Flusher`] asks, and only then may the log be trimmed.
 
 #[cfg(test)]
 mod conformance_tests;

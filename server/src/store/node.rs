@@ -9,10 +9,10 @@ use std::{
 
 use super::lock::lock_patiently;
 
-/// The newest format of the data folder this code reads, and the one it writes. Since 2, bodies stand in packs; since
-/// 3, producer sessions have the runs of what they were refused; since 4, requests are remembered, leases end by a
-/// purge, what is told of times stands beside them, and departments may be set aside; since 5, producer sessions stand
-/// in the order of their use.
+/// The newest format of the data folder that this code reads, and the one it writes. Since 2, bodies are stored in
+/// packs; since 3, producer sessions have the runs of their refused messages; since 4, requests are remembered, a purge
+/// ends leases, shown times are stored, and departments may be set aside; since 5, producer sessions are stored in the
+/// order of their use.
 const FORMAT: u32 = 5;
 const NODE: &str = "NODE";
 const LOCK: &str = "LOCK";
@@ -44,7 +44,7 @@ pub enum DataDirError {
     /// A file or folder could not be read or written.
     #[error("could not {doing} {}: {source}", path.display())]
     Io {
-        /// What was tried.
+        /// The operation that failed.
         doing: &'static str,
         /// On what.
         path: PathBuf,
@@ -82,9 +82,9 @@ pub enum DataDirError {
     OtherShards {
         /// The folder.
         path: PathBuf,
-        /// What it was made with.
+        /// The number of shards it was made with.
         found: u16,
-        /// What is configured.
+        /// The configured number of shards.
         wanted: u16,
     },
     /// The file that says whose folder it is cannot be understood.
@@ -115,7 +115,7 @@ pub enum DataDirError {
         /// The folder.
         path: PathBuf,
     },
-    /// The folder has been served from, and its log is gone.
+    /// The folder has been served from, and its log is missing.
     #[error(
         "the log in {} is gone, and with it what was acknowledged last; put its files back or restore the whole data \
          folder from a backup",
@@ -211,13 +211,13 @@ impl DataDir {
         self.node.log_begun
     }
 
-    /// Where the log is.
+    /// The log's folder.
     #[must_use]
     pub fn log(&self) -> PathBuf {
         self.path.join(LOG)
     }
 
-    /// Where the store is.
+    /// The store's folder.
     #[must_use]
     pub fn store(&self) -> PathBuf {
         self.path.join(STORE)
@@ -242,7 +242,7 @@ impl DataDir {
     }
 }
 
-/// What the NODE file says.
+/// The content of the NODE file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Node {
     format: u32,
@@ -323,7 +323,7 @@ fn renewed(path: &Path, node: Node) -> Result<Node, DataDirError> {
     Ok(node)
 }
 
-/// What the NODE file says, if there is one.
+/// The content of the NODE file, if there is one.
 fn read_node(path: &Path) -> Result<Option<Node>, DataDirError> {
     let file = path.join(NODE);
     match fs::read(&file) {

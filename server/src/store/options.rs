@@ -14,24 +14,24 @@ use super::{drop_trimmed::DropTrimmed, trims::Trims};
 /// disk.
 const LONGEST_LEFTOVERS_SECONDS: u64 = 7 * 24 * 60 * 60;
 
-/// Where writes begin when they are slowed down, since compaction is behind; and most that flushes and compactions
-/// write.
+/// The rate to which writes are first slowed down when compaction is behind, and the highest rate of flushes and
+/// compactions.
 const SLOWED_BYTES_PER_SECOND: i64 = 1 << 30;
 /// In one such time as much is written without waiting as that makes: mostly more than a flush.
 const SLOWED_PERIOD_US: i64 = 100_000;
-/// One time in so many, compaction may come before flushes.
+/// Once in this many times, compaction may be served before flushes.
 const SLOWED_FAIRNESS: i32 = 10;
 /// Memtables of a family: one is filled, two may wait for the flush.
 const MEMTABLES: i32 = 3;
 
-/// What of the store's set-up may differ between machines.
+/// Settings of the store that may differ between machines.
 #[derive(Debug, Clone, Copy)]
 pub struct StoreOptions {
-    /// Blocks, indexes and filters of all families that are kept in memory.
+    /// Blocks, indexes and filters of all families in memory.
     pub block_cache_bytes: usize,
     /// Rows that wait for a flush; while one runs, up to three times as much may be held.
     pub write_buffer_bytes: usize,
-    /// Files held open at most.
+    /// The most files that are held open.
     pub open_files: i32,
     /// Flushes and compactions at a time.
     pub background_jobs: i32,
@@ -53,9 +53,10 @@ struct Shape {
     /// Share of the write buffers, in 16ths.
     buffers: usize,
     block_bytes: usize,
-    /// Keys are looked up that may not be there. Elsewhere rows are scanned, or read by keys that are known to exist.
+    /// Keys are looked up that may not exist. Rows of other families are scanned, or read by keys that are known to
+    /// exist.
     bloom: bool,
-    /// Rows are large, written once, and go together in long strides.
+    /// Rows are large, written once, and deleted in long runs.
     bodies: bool,
 }
 
@@ -81,8 +82,8 @@ pub(super) fn database(options: &StoreOptions) -> Options {
     db.set_max_open_files(options.open_files);
     db.set_max_background_jobs(options.background_jobs);
     db.set_bytes_per_sync(1 << 20);
-    // A batch is written by one thread at a time, and keys come in their order: the memtable then finds the place of a
-    // row beside that of the one before it.
+    // A batch is written by one thread at a time, and keys arrive in order: the memtable then finds the position of a
+    // row beside that of the row before.
     db.set_allow_concurrent_memtable_write(false);
     db.set_use_direct_io_for_flush_and_compaction(true);
     db.set_use_direct_reads(true);

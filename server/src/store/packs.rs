@@ -1,9 +1,9 @@
-//! Packs: bodies that follow each other in a line and were written by one batch are one row. A row each would cost a
-//! place in a memtable, an entry of a block and a search for every message.
+//! Packs: consecutive bodies of a line that were written by one batch are one row. A row for each would cost an entry
+//! of a memtable, an entry of a block and a search for every message.
 //!
 //! The key of a pack is that of its last body and one byte more, so that the first row at or behind a body's key holds
-//! the body, if it is there. Its value is the number of bodies, the length of each (all `u32`), and the bodies. A body
-//! that stands alone is a row of its own, as it was before there were packs.
+//! the body, if it exists. Its value is the number of bodies, the length of each (all `u32`), and the bodies. A single
+//! body is a row of its own, as it was before there were packs.
 
 use std::ops::Range;
 
@@ -11,9 +11,9 @@ use bytes::Bytes;
 
 use super::trims::{join, split};
 
-/// Most bytes of a pack: about a block, which is what is read for one of its bodies. A larger body stands alone.
+/// The most bytes of a pack: about a block, which is read for one of its bodies. A larger body is a row of its own.
 pub(super) const PACK_BYTES: usize = 128 << 10;
-/// What the key of a pack has behind that of its last body.
+/// The byte behind the last body's key in the key of a pack.
 const PACK: u8 = 1;
 
 /// Bodies of a batch that may become one row.
@@ -41,7 +41,7 @@ impl<'a> Packing<'a> {
         self.bodies.push((head, tail));
     }
 
-    /// Hands the row of what was added to `put`, and begins anew.
+    /// Passes the row of the added bodies to `put`, and starts again.
     pub(super) fn finish(&mut self, value: &mut Vec<u8>, put: impl FnOnce(&[u8], &[u8])) {
         if self.bodies.is_empty() {
             return;
@@ -108,7 +108,7 @@ impl<'a> Pack<'a> {
         self.line == line && (self.first..=self.last).contains(&sequence)
     }
 
-    /// The bodies of some sequences, which are all in it, copied together.
+    /// The bodies of some sequences, which are all in it, in one copy.
     pub(super) fn copied(&self, sequences: Range<u64>) -> impl Iterator<Item = Bytes> + use<> {
         let index = |sequence: u64| usize::try_from(sequence - self.first).unwrap_or(usize::MAX);
         let (from, to) = (index(sequences.start), index(sequences.end));

@@ -1,4 +1,4 @@
-//! Bodies that one batch writes stand together, and are found one by one, beside those that stand alone.
+//! Bodies that one batch writes are stored in packs, and are found one by one, beside single ones.
 
 use bytes::Bytes;
 use posthouse_engine::{

@@ -38,7 +38,7 @@ impl Store {
             }
             rows.next();
         }
-        // The end of the rows and an error look alike until asked.
+        // The end of the rows and an error look alike until the status is read.
         rows.status().map_err(failed)
     }
 
@@ -85,7 +85,7 @@ impl Kv for Store {
             }
             iterator.next();
         }
-        // The end of the rows and an error look alike until asked.
+        // The end of the rows and an error look alike until the status is read.
         iterator.status().map_err(failed_read)?;
         Ok(rows)
     }

@@ -21,9 +21,9 @@ const MAX_READ_AHEAD: usize = 1 << 20;
 /// How much is read at once.
 #[derive(Debug, Clone, Copy)]
 pub struct Amount {
-    /// About the size of each body; 0 if nobody knows.
+    /// The approximate size of each body; 0 if it is not known.
     pub body_bytes: usize,
-    /// No more are read once there are so many; 1 at least.
+    /// Reading ends once this many bytes were read, after one body at least.
     pub max_bytes: usize,
 }
 
@@ -91,7 +91,7 @@ impl Store {
             }
             rows.next();
         }
-        // The end of the rows and an error look alike until asked.
+        // The end of the rows and an error look alike until the status is read.
         rows.status().map_err(failed)?;
         Ok(found)
     }
@@ -99,7 +99,7 @@ impl Store {
     /// The last body with `from <= key <= at`.
     pub(super) fn last_body(&self, from: &[u8], at: &[u8]) -> Result<Option<Row>, StoreError> {
         let mut rows = self.bodies_from(from, at)?;
-        // What holds it may end behind it.
+        // The row that holds it may end behind it.
         rows.seek(at);
         if !rows.valid() {
             rows.seek_to_last();
@@ -133,10 +133,10 @@ impl Store {
     }
 }
 
-/// Key and value of a body, or of what else stands among them.
+/// Key and value of a body, or of another row among them.
 type Unpacked<'a> = (Vec<u8>, &'a [u8]);
 
-/// The keys and values that a row stands for.
+/// The keys and values that a row contains.
 pub(super) fn unpacked<'a>(key: &'a [u8], value: &'a [u8]) -> Result<Vec<Unpacked<'a>>, StoreError> {
     match Pack::of(key, value)? {
         Some(pack) => Ok(pack.rows()),
@@ -144,13 +144,13 @@ pub(super) fn unpacked<'a>(key: &'a [u8], value: &'a [u8]) -> Result<Vec<Unpacke
     }
 }
 
-/// Rows of a line that are visited in the order of the sequences, mostly one after the other.
+/// Rows of a line that are read in the order of the sequences, mostly consecutive ones.
 struct Rows<'a, 'k> {
     store: &'a Store,
     line: &'k [u8],
     /// Bytes that are read in one piece, from the first block on that is not in memory.
     ahead: usize,
-    /// None until one is looked for.
+    /// `None` until the first read.
     iterator: Option<DBRawIterator<'a>>,
     /// The last sequence of the row that the iterator is at.
     last: Option<u64>,

@@ -1,5 +1,6 @@
-//! Which bodies may still be in RocksDB's memtables: a trim of those writes a tombstone, so that the flush leaves them
-//! out. A guess by bytes: where it is wrong, some space is taken for longer, or a tombstone is written for nothing.
+//! Estimates which bodies may still be in RocksDB's memtables: a trim of those writes a tombstone, so that the flush
+//! leaves them out. It is an estimate by bytes: where it is wrong, some space is occupied for longer, or a tombstone is
+//! written in vain.
 
 use std::{
     collections::HashMap,
@@ -10,7 +11,7 @@ use std::{
 #[derive(Debug)]
 pub(super) struct Recent {
     generations: Mutex<Generations>,
-    /// The size of a generation. The two together are about what the memtables hold.
+    /// The size of a generation. Two of them are about as large as the memtables.
     generation_bytes: usize,
 }
 

@@ -24,7 +24,7 @@ pub struct Store {
     pub(super) database: Options,
 }
 
-/// What a batch deletes of the bodies, for when it is written.
+/// The deletions of bodies in a batch, until it is written.
 #[derive(Default)]
 struct BatchDeletes<'a> {
     trims: Vec<Trim<'a>>,
@@ -33,7 +33,7 @@ struct BatchDeletes<'a> {
 }
 
 impl BatchDeletes<'_> {
-    /// What is trimmed of a line by now, if the batch says anything of it.
+    /// What is trimmed of a line after the batch, if the batch trims it.
     fn trimmed(&self, line: &[u8]) -> Option<Option<Trimmed>> {
         let trim = self.trims.iter().rev().find(|trim| trim.line == line);
         match trim {
@@ -106,7 +106,7 @@ impl Store {
             }
         }
         packing.finish(&mut value, |key, value| batch.put_cf(bodies, key, value));
-        // Sequences only rise. A body below what its line has trimmed would be lost without a word.
+        // Sequences only rise. A body in the trimmed part of its line would be lost without an error.
         if runs.all().iter().any(|run| self.trims.meets(run.line, run.first, run.last)) {
             return Err(StoreError::BelowTrim);
         }
@@ -144,7 +144,7 @@ impl Store {
             deletes.lines.push(line);
         }
         batch.delete_range_cf(bodies, from, to);
-        // No file may be dropped by its keys: after a purge, new bodies stand among the old.
+        // No file may be dropped by its keys: after a purge, new bodies are stored among the old.
         Ok(())
     }
 
@@ -190,14 +190,14 @@ impl Store {
         self.db.cf_handle(family.name()).ok_or_else(|| StoreError::NoFamily(family.name()))
     }
 
-    /// The family of the store's own rows: line of bodies -> what is trimmed of it.
+    /// The family of the store's own rows: line of bodies -> its trimmed part.
     pub(super) fn own_rows(&self) -> Result<&ColumnFamily, StoreError> {
         let name = rocksdb::DEFAULT_COLUMN_FAMILY_NAME;
         self.db.cf_handle(name).ok_or(StoreError::NoFamily(name))
     }
 }
 
-/// The bytes a write takes in a batch, about.
+/// The approximate size of a write in a batch, in bytes.
 fn size(write: &Write) -> usize {
     let row = match write {
         Write::Put { key, head, tail, .. } => key.len() + head.len() + tail.len(),

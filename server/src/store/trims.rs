@@ -1,9 +1,9 @@
-//! Bodies below a point of their line are gone for every reader at once, and from the files later, without a tombstone.
+//! Trimmed bodies of a line are hidden from every reader at once, and leave the files later, without a tombstone.
 //!
-//! A line is what differs only in the last eight bytes of a key: the messages of one lane, by sequence. A range
+//! A line is all keys that differ only in the last eight bytes: the messages of one lane, by sequence. A range
 //! tombstone would make the file it is flushed into overlap every file of its line, and RocksDB would then rewrite all
-//! of them. Instead a row, written together with the batch that trims, says up to where a line is trimmed; whole files
-//! go with the next [flush](super::Store::flush), and what shares a file with others when that is compacted.
+//! of them. Instead a row, written together with the batch that trims, says how far a line is trimmed; whole files are
+//! dropped with the next [flush](super::Store::flush), and bodies that share a file with others when that is compacted.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -15,7 +15,7 @@ pub(super) use posthouse_engine::keys::{join_line as join, split_line as split};
 
 use super::errors::StoreError;
 
-/// What is trimmed of each line.
+/// The trimmed part of each line.
 #[derive(Debug, Default)]
 pub(super) struct Trims {
     lines: RwLock<BTreeMap<Vec<u8>, Trimmed>>,
@@ -23,7 +23,7 @@ pub(super) struct Trims {
     touched: Mutex<BTreeSet<Vec<u8>>>,
 }
 
-/// The sequences of a line that are gone.
+/// The trimmed sequences of a line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Trimmed {
     from: u64,
@@ -85,9 +85,9 @@ impl Trims {
         Ok(Some(Trim { line, trimmed: Trimmed { to: trimmed.to.max(end), ..trimmed } }))
     }
 
-    /// A trim was written: from now on nobody sees what it covers, and the next flush makes it durable. Not earlier: a
-    /// flush that overtakes the write must not take it for its own, and what is relocated in the same batch must be
-    /// there first.
+    /// A trim was written: from now on readers do not see the trimmed part, and the next flush makes it durable. It
+    /// must not be called earlier: a flush that overtakes the write must not include it, and relocated bodies of the
+    /// same batch must be readable first.
     pub(super) fn done(&self, trim: &Trim<'_>) {
         let new = trim.trimmed;
         let known = |trimmed: &mut Trimmed| trimmed.to = trimmed.to.max(new.to);
@@ -114,22 +114,22 @@ impl Trims {
         }
     }
 
-    /// Whether any sequence of a line, from a first to a last, is gone.
+    /// Whether any sequence of a line, from a first to a last, is trimmed.
     pub(super) fn meets(&self, line: &[u8], first: u64, last: u64) -> bool {
         self.read().get(line).is_some_and(|trimmed| first < trimmed.to && trimmed.from <= last)
     }
 
-    /// Whether the row of a key is gone.
+    /// Whether the row of a key is trimmed.
     pub(super) fn hides(&self, key: &[u8]) -> bool {
         split(key).is_some_and(|(line, sequence)| self.trimmed(line).contains(&sequence))
     }
 
-    /// The sequences of a line that are gone.
+    /// The trimmed sequences of a line.
     pub(super) fn trimmed(&self, line: &[u8]) -> Range<u64> {
         self.read().get(line).map_or(0..0, |trimmed| trimmed.from..trimmed.to)
     }
 
-    /// What a flush that begins now makes durable: lines, and up to where each is trimmed.
+    /// The lines that a flush that begins now makes durable, and how far each is trimmed.
     pub(super) fn to_flush(&self) -> Vec<(Vec<u8>, Range<u64>)> {
         let touched = std::mem::take(&mut *self.touched());
         let lines = self.read();
@@ -140,7 +140,7 @@ impl Trims {
         touched.into_iter().filter_map(range).collect()
     }
 
-    /// The flush has failed: the next one takes them.
+    /// The flush has failed: the next one includes them.
     pub(super) fn not_flushed(&self, ranges: Vec<(Vec<u8>, Range<u64>)>) {
         self.touched().extend(ranges.into_iter().map(|(line, _)| line));
     }
@@ -155,7 +155,7 @@ impl Trims {
         }
     }
 
-    /// What compaction may drop of a line.
+    /// The part of a line that compaction may drop.
     pub(super) fn droppable(&self, line: &[u8]) -> Range<u64> {
         self.read().get(line).map_or(0..0, |trimmed| trimmed.from..trimmed.flushed)
     }

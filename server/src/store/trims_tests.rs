@@ -1,4 +1,4 @@
-//! Bodies that are trimmed stay gone, and their neighbours stay, whatever is flushed, compacted or cut off by a crash.
+//! Trimmed bodies stay deleted, and their neighbours stay, whatever is flushed, compacted or cut off by a crash.
 
 use std::collections::BTreeMap;
 
@@ -41,7 +41,7 @@ fn deletes(from: Vec<u8>, to: Vec<u8>) -> Write {
 #[derive(Debug, Clone)]
 enum Step {
     Publish(u8, u64),
-    /// So many, from what was trimmed before.
+    /// A number of sequences, from the first that is not trimmed.
     Trim(u8, u64),
     Delete(u8),
     Flush,
@@ -62,7 +62,7 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// What a queue has published and trimmed: next sequence, first not trimmed.
+/// The next sequence of a queue, and its first that is not trimmed.
 type Lines = BTreeMap<u8, (u64, u64)>;
 
 fn line(lines: &mut Lines, queue: u8) -> &mut (u64, u64) {

@@ -1,4 +1,4 @@
-//! A door on loopback with two authorities, and calls that tell what they see.
+//! A door on loopback with two authorities, and calls that report what they see.
 
 use std::{
     collections::BTreeSet, convert::Infallible, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration,

@@ -1,4 +1,4 @@
-//! What a data folder is refused for.
+//! Why a data folder is refused.
 
 use super::*;
 
