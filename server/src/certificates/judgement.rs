@@ -1,4 +1,4 @@
-//! Whether TLS clients would accept the server's certificate, as far as that can be told without their authorities.
+//! Whether TLS clients would accept the server's certificate, as far as can be judged without their authorities.
 //!
 //! Names and uses are matched by the library that the Rust client verifies with, not by rules of our own.
 
@@ -36,7 +36,7 @@ pub enum CertificateFault {
         /// When.
         ended: CertificateTime,
     },
-    /// Its time has not come.
+    /// It is not valid yet.
     #[error("certificate {certificate} is not valid before {valid_from}")]
     NotYetValid {
         /// Which.
@@ -60,18 +60,18 @@ pub enum CertificateFault {
     /// Its key may not sign.
     #[error("its key usage lacks digitalSignature, which TLS 1.3 needs")]
     MayNotSign,
-    /// What follows it has not issued it.
+    /// The certificate behind it has not issued it.
     #[error("none of the certificates that follow it in the file has issued it")]
     Unrelated,
-    /// What follows it has the name of its issuer, but not its key.
+    /// The certificate behind it has the name of its issuer, but not its key.
     #[error("its signature is not by the certificate that follows it in the file")]
     Forged,
-    /// What the library says.
+    /// The library's text.
     #[error("{0}")]
     Refused(String),
 }
 
-/// What can be said of a certificate and those that lead from it to its authority.
+/// The judgement of a certificate and its chain to its authority.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Judgement {
     faults: Vec<CertificateFault>,
@@ -144,7 +144,7 @@ impl Judgement {
         fields
     }
 
-    /// What waiting does not mend.
+    /// The faults that do not end with time.
     fn permanent_faults(&self) -> impl Iterator<Item = &CertificateFault> {
         use CertificateFault::{Expired, NotYetValid};
         self.faults.iter().filter(|fault| !matches!(fault, Expired { .. } | NotYetValid { .. }))
@@ -180,7 +180,7 @@ pub fn names_dropped(old: &CertificateDer<'_>, new: &CertificateDer<'_>) -> Vec<
     names.filter(|name| !fits(&new, &name.replacen('*', WILDCARD_TRIAL, 1))).collect()
 }
 
-/// A label in the place of a wildcard that nobody has a certificate for.
+/// A label in place of a wildcard, which no certificate has.
 const WILDCARD_TRIAL: &str = "any-name-that-the-wildcard-covers";
 
 fn usable_names(certificate: &CertificateDer<'_>, fields: &CertificateFields) -> Vec<String> {
@@ -266,8 +266,8 @@ fn faults_of_names(
     lacking.map(|name| CertificateFault::Lacks(name.clone())).collect()
 }
 
-/// What keeps it from being a server's, at whatever time. Each certificate of the chain is taken for an authority that
-/// a client trusts, so that only what is wrong with the server's own, and its signature, is found.
+/// What makes it unfit for a server, at any time. Each certificate of the chain is treated as an authority that a
+/// client trusts, so that only faults of the server's own certificate, and of its signature, are found.
 fn faults_of_use(
     chain: &[CertificateDer<'_>],
     own: &CertificateFields,

@@ -1,4 +1,4 @@
-//! What is wrong with a configuration. Nothing of a certificate, key or key set is repeated.
+//! Problems of a configuration. They repeat nothing of a certificate, key or key set.
 
 use std::{fmt, path::PathBuf};
 
@@ -9,14 +9,14 @@ pub struct ConfigError {
     pub line: Option<usize>,
     /// The key, for example `server.listen` or `issuer[2].jwks`; empty for the file as a whole.
     pub key: String,
-    /// What is wrong and what to do.
+    /// The problem and what to do.
     pub problem: String,
 }
 
-/// What an operator should know of a configuration that a server can be run on.
+/// A notice for an operator about a configuration that a server can be run on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConfigNotice {
-    /// Where, and what.
+    /// The position and the text.
     pub what: ConfigError,
     /// How much it matters.
     pub severity: Severity,
@@ -29,8 +29,8 @@ pub enum Severity {
     Information,
     /// It may be a mistake.
     Warning,
-    /// Clients refuse what the server would show. A check of the configuration fails; a server serves all the same,
-    /// since the clock that it is judged by may be wrong.
+    /// Clients refuse the certificate that the server would show. A check of the configuration fails; a server serves
+    /// nevertheless, since its clock may be wrong.
     Refused,
 }
 

@@ -40,7 +40,7 @@ pub(crate) fn roots(path: &Path, pem: &[u8]) -> Result<Vec<CertificateDer<'stati
     Ok(roots)
 }
 
-/// The private key of a PEM file. Errors tell nothing of what is in it.
+/// The private key of a PEM file. Errors say nothing of its content.
 pub(crate) fn private_key(path: &Path, pem: &[u8]) -> Result<PrivateKeyDer<'static>, String> {
     let pem = posthouse_text::pem(pem).map_err(|error| format!("{}: {error}", path.display()))?;
     let described = |error| {

@@ -1,7 +1,7 @@
 //! The configuration of `posthouse serve`: one TOML file and the certificates, keys and key sets that it names.
 //!
-//! All of it is read and checked before a port opens, and everything that is wrong is told at once. Certificates, keys
-//! and key sets are read again while the server runs (see [`crate::reload`]); the rest needs a restart.
+//! All of it is read and checked before a port opens, and all problems are reported at once. Certificates, keys and key
+//! sets are read again while the server runs (see [`crate::reload`]); the rest needs a restart.
 
 mod error;
 pub(crate) mod files;
@@ -38,15 +38,15 @@ pub struct Config {
     pub issuers: Vec<Issuer>,
     /// `[[tenant]]`.
     pub tenants: Vec<Tenant>,
-    /// Where certificates, keys and key sets were read.
+    /// The files of certificates, keys and key sets.
     pub files: Files,
     /// `[management]`, `[metrics]`, `[log]`, `[access]` and `[telemetry]`.
     pub observe: ObserveConfig,
-    /// What its operator should know besides, in the order of the lines.
+    /// Notices for the operator, in the order of the lines.
     pub notices: Vec<ConfigNotice>,
 }
 
-/// Where the server listens and keeps its data, and how it stops.
+/// The address and the data folder of the server, and how it stops.
 #[derive(Clone, Debug)]
 pub struct ServerConfig {
     /// Address and port.
@@ -61,7 +61,7 @@ pub struct ServerConfig {
     pub max_connections: usize,
     /// How long a connection lives, about, before its client is asked to open another.
     pub max_connection_age: Duration,
-    /// Publishes are refused with less room on the disk.
+    /// Publishes are refused with less free disk space than this.
     pub min_free_disk_bytes: u64,
 }
 
@@ -76,12 +76,12 @@ pub struct TlsConfig {
     pub names: BTreeSet<String>,
 }
 
-/// What is asked of every caller.
+/// Requirements of every caller.
 #[derive(Clone, Debug)]
 pub struct IdentityConfig {
     /// The trust domain of callers' certificates.
     pub trust_domain: TrustDomain,
-    /// What is asked of tokens.
+    /// Requirements of tokens.
     pub tokens: TokenPolicy,
     /// The longest that callers' certificates may be valid, where that is limited.
     pub max_certificate_lifetime: Option<Duration>,

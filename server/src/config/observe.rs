@@ -1,4 +1,4 @@
-//! What operators are shown: `[management]`, `[metrics]`, `[log]`, `[access]` and `[telemetry]`. All may be absent.
+//! What operators see: `[management]`, `[metrics]`, `[log]`, `[access]` and `[telemetry]`. All may be absent.
 
 use std::{
     fs,
@@ -13,7 +13,7 @@ use tracing_subscriber::EnvFilter;
 use super::section::{Located, Section};
 use crate::limits::{DEFAULT_MANAGEMENT_PORT, MAX_CLAIM_TEXT_BYTES};
 
-/// What operators are shown, and where.
+/// What operators see, and where.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ObserveConfig {
     /// `management.listen`: where probes and metrics are answered, over plain HTTP; `None`: nowhere.
@@ -33,7 +33,7 @@ pub struct ObserveConfig {
 pub struct LogConfig {
     /// `log.format`.
     pub format: LogFormat,
-    /// `log.level`: a level, or a filter as `$POSTHOUSE_LOG` takes, which goes before it. `None`: `info`.
+    /// `log.level`: a level, or a filter as in `$POSTHOUSE_LOG`, which has precedence. `None`: `info`.
     pub level: Option<String>,
 }
 
@@ -43,7 +43,7 @@ pub enum LogFormat {
     /// For people.
     #[default]
     Text,
-    /// One JSON object a line.
+    /// One JSON object on each line.
     Json,
 }
 
@@ -67,16 +67,16 @@ pub enum RecordedAccess {
     All,
 }
 
-/// Where records of access go.
+/// The sink of the records of access.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AccessSink {
     /// Into the log, whatever its level: as `INFO`, with the target `posthouse::access`.
     Log,
-    /// To standard output, one JSON object a line.
+    /// To standard output, one JSON object on each line.
     Stdout,
-    /// To standard error among the lines of the log, one JSON object a line.
+    /// To standard error among the lines of the log, one JSON object on each line.
     Stderr,
-    /// To a file, one JSON object a line.
+    /// To a file, one JSON object on each line.
     File(PathBuf),
 }
 
@@ -174,7 +174,7 @@ fn access(section: &Section<'_>, folder: &Path) -> AccessConfig {
     if let (Some(file), AccessSink::File(path)) = (file, &sink)
         && records != RecordedAccess::Off
     {
-        // A mistake is told.
+        // A mistake is reported.
         let _: Option<()> = file.parse(|_| can_be_opened(path));
     }
     AccessConfig { records, sink }

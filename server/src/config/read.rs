@@ -57,7 +57,7 @@ fn parse(text: &str, folder: &Path) -> Result<Config, Vec<ConfigError>> {
         problems.add(error.span().map(|span| problems.line(&span)), "", error.message());
     }
     if !syntax.is_empty() {
-        // What could be recovered would give errors that are none.
+        // A partly read configuration would give wrong errors.
         return Err(problems.into_errors());
     }
     let config = read_document(&Section::document(document.get_ref(), &problems), folder);
@@ -65,7 +65,7 @@ fn parse(text: &str, folder: &Path) -> Result<Config, Vec<ConfigError>> {
     match config {
         Some(config) if errors.is_empty() => Ok(Config { notices, ..config }),
         _ => {
-            // Whoever corrects the rest is not to come back for what clients would refuse.
+            // The refusals of clients are reported with the rest, so that they need no second round.
             let refused = notices.into_iter().filter(|notice| notice.severity == Severity::Refused);
             errors.extend(refused.map(|notice| notice.what));
             errors.sort_by_key(|error| error.line.unwrap_or(0));
@@ -273,7 +273,7 @@ impl Context<'_> {
     }
 }
 
-/// The names of a list, each reported when it cannot be read or stands there twice.
+/// The names of a list, each reported if it cannot be read or is listed twice.
 fn distinct<N: Ord, E: ToString>(
     fields: Vec<Located<'_, &str>>,
     parse: impl Fn(&str) -> Result<N, E>,

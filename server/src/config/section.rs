@@ -1,4 +1,4 @@
-//! Reading TOML tables so that every problem is kept, with its line, and no key goes unread.
+//! Reading TOML tables so that every problem is reported with its line, and no key is ignored.
 
 use std::{
     cell::RefCell,
@@ -12,14 +12,14 @@ use toml::{
 
 use super::{ConfigError, ConfigNotice, Severity};
 
-/// What has been found wrong so far.
+/// The problems that were found so far.
 pub(super) struct Problems<'a> {
     source: &'a str,
     found: RefCell<Vec<ConfigError>>,
     notices: RefCell<Vec<ConfigNotice>>,
 }
 
-/// A value with its place in the file.
+/// A value with its position in the file.
 pub(super) struct Located<'a, T> {
     pub(super) value: T,
     key: String,
@@ -273,7 +273,7 @@ impl<'a> Section<'a> {
     }
 }
 
-/// Which keys were asked for on this thread, so that a test can compare them with the page that tells of them.
+/// The keys that were read on this thread, so that a test can compare them with the page that documents them.
 #[cfg(test)]
 pub(super) mod asked {
     use std::{cell::RefCell, collections::BTreeMap};

@@ -1,7 +1,7 @@
 //! Grants: `posthouse:<action>:<tenant>/<department>/<queue>[/<subscription>]`, as a token's `scope` lists them.
 //!
 //! `*` stands for one whole segment; the tenant is always literal. There are no regular expressions, no prefixes, no
-//! placeholders and no denials, so matching is a few comparisons and adding a grant never takes a right away.
+//! placeholders and no denials, so matching is a few comparisons and adding a grant never removes a right.
 
 use std::{collections::BTreeSet, fmt};
 
@@ -70,7 +70,7 @@ pub enum ScopeError {
     Name {
         /// Which item.
         item: usize,
-        /// What is wrong with it.
+        /// The problem.
         error: NameError,
     },
     /// The tenant is not the token's.
@@ -79,7 +79,7 @@ pub enum ScopeError {
         /// Which item.
         item: usize,
     },
-    /// The action takes no subscription.
+    /// The action has no subscription.
     #[error("scope item {item} names a subscription, which its action does not take")]
     Subscription {
         /// Which item.
@@ -166,7 +166,7 @@ impl Item {
     fn parse(text: &str, item: usize, tenant: &TenantName) -> Result<Self, ScopeError> {
         let (action, pattern) = text.split_once(':').ok_or(ScopeError::Shape { item })?;
         if let Some(known) = Action::WITHOUT_EFFECT.into_iter().find(|word| *word == action) {
-            // Its pattern is held to the rules all the same; which of them took a subscription is no matter.
+            // Its pattern must follow the rules nevertheless; it does not matter which of them had a subscription.
             Grant::parse(Action::Stats, pattern, item, tenant)?;
             return Ok(Self::WithoutEffect(known));
         }

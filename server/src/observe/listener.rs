@@ -1,9 +1,9 @@
 //! The management listener: probes and metrics over plain HTTP/1.1, on a port of its own.
 //!
-//! It answers from the first moment of a start to the last of a stop. It takes nothing but GET and HEAD of four paths,
-//! a bounded number of connections, one request on each, for a bounded time. Who connects and says nothing keeps nobody
-//! out, and neither does who asks for anything but a probe's answer: such a connection gives way, the oldest first of
-//! the host that has most. Some places are kept for the host itself.
+//! It answers from the beginning of a start to the end of a stop. It accepts only GET and HEAD of four paths, a limited
+//! number of connections, one request on each, for a limited time. A silent connection keeps nobody out, and neither
+//! does one that asks for more than a probe: such connections are evicted, the oldest first of the host that has most.
+//! Some slots are reserved for the host itself.
 
 use std::{
     convert::Infallible,
@@ -75,7 +75,7 @@ impl Management {
         Ok(Self { address, accepting: tokio::spawn(accept(listener, observer)) })
     }
 
-    /// Where it listens.
+    /// The address it listens on.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.address
@@ -99,13 +99,13 @@ impl ListenerSlots {
         let all = MAX_LOCAL_MANAGEMENT_CONNECTIONS;
         let local = SourceSlots::new(Limits { all, network: all, site: all, host: all });
         let all = MAX_MANAGEMENT_CONNECTIONS;
-        // A node and its pods often are one site: no host may have all places of one.
+        // A node and its pods often are one site: no host may have all slots of one.
         let others = SourceSlots::new(Limits { all, network: all / 2, site: all / 4, host: all / 8 });
         Self { local, others }
     }
 
-    /// A place, for which one that is not answering a probe may have to give way; how it is told when its own turn
-    /// comes.
+    /// A slot, for which a connection that is not answering a probe may be evicted; the token is cancelled when this
+    /// one is evicted.
     fn acquire(&self, peer: IpAddr) -> Option<(SourceSlot, CancellationToken)> {
         let source_slots = if peer.to_canonical().is_loopback() { &self.local } else { &self.others };
         let evicted = CancellationToken::new();
@@ -161,7 +161,7 @@ async fn serve(
         slot.reached(stage(&request));
         let scrapes = Arc::clone(&scrapes);
         async move {
-            // Probes wait for nobody.
+            // Probes wait for nothing.
             let _scrape = match request.uri().path() {
                 "/metrics" => scrapes.acquire_owned().await.ok(),
                 _ => None,
@@ -179,8 +179,8 @@ async fn serve(
         .await
 }
 
-/// How far a connection with this request is. A probe is answered at once and gives way to nobody. What may take longer
-/// gives way to hosts that have fewer connections: a scrape waits for others, and so for their clients.
+/// The stage of a connection with this request. A probe is answered at once and is never evicted. A request that may
+/// take longer is evicted for hosts that have fewer connections: a scrape waits for others, and so for their clients.
 fn stage<B>(request: &Request<B>) -> Stage {
     match (request.method(), request.uri().path()) {
         (&Method::GET | &Method::HEAD, "/livez" | "/readyz" | "/startupz") => Stage::Answered,
@@ -200,7 +200,7 @@ async fn answer(observer: &Arc<Observer>, request: &Request<Incoming>) -> Respon
         return refused;
     }
     match path {
-        // Whoever is asked for an answer and gives one lives.
+        // A process that answers is alive.
         "/livez" => text(StatusCode::OK, "alive\n"),
         "/readyz" => text(code(observer.readiness.is_ready()), observer.describe()),
         "/startupz" => {

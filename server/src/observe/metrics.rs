@@ -1,6 +1,6 @@
-//! The figures of one server: every metric of the table, in a registry of its own.
+//! The metrics of one server: all of the table, in a registry of its own.
 //!
-//! What happens per batch is counted with an atomic or two; what can be asked at any time is read at the scrape
+//! Events of a batch are counted with an atomic or two; values that can be read at any time are read at the scrape
 //! (`sources`).
 
 mod make;
@@ -130,7 +130,7 @@ pub(crate) struct StoreMetrics {
     pub(super) disk_full: IntGauge,
 }
 
-/// What connections hold.
+/// The bytes that connections hold.
 pub(crate) struct HeldMetrics {
     pub(super) bytes: IntGaugeVec,
     pub(super) waited: IntCounter,
@@ -139,14 +139,14 @@ pub(crate) struct HeldMetrics {
 }
 
 impl HeldMetrics {
-    /// What accounts count.
+    /// The counters of the accounts.
     pub(crate) fn counters(&self) -> Counters {
         let (waited, refused, unread) = (self.waited.clone(), self.refused.clone(), self.unread.clone());
         Counters { waited, refused, unread }
     }
 }
 
-/// What observing itself does.
+/// Metrics of the observer itself.
 pub(crate) struct OwnMetrics {
     pub(super) state: IntGaugeVec,
     pub(in crate::observe) access_records: IntCounter,

@@ -1,7 +1,7 @@
-//! What operators see of a server: probes, figures, records of access, spans.
+//! What operators see of a server: probes, metrics, records of access, spans.
 //!
-//! There are no globals: one [`Observer`] per server, handed to the rooms. Nothing in here is asked what to do with a
-//! message, and nothing in here ever sees a payload.
+//! There are no globals: one [`Observer`] for each server is passed to the modules. Nothing here decides about a
+//! message or sees a payload.
 
 mod metrics;
 mod process;
@@ -33,7 +33,7 @@ use crate::{config::Config, log::LogWatch, names::TenantName, out::Out};
 /// How long the end of a process whose disk failed waits for those who read its records and its log, each.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
-/// What watches one server.
+/// The observer of one server.
 #[derive(Debug)]
 pub struct Observer {
     /// Its figures.
@@ -43,16 +43,16 @@ pub struct Observer {
     pub(crate) access: Access,
     pub(crate) telemetry: Option<Telemetry>,
     log: Out,
-    sources: sources::ConnectionSlot,
+    sources: sources::OpenComponents,
 }
 
 /// Why a server cannot be watched.
 #[derive(Debug, thiserror::Error)]
 pub enum ObserveError {
-    /// The table of metrics is wrong; a test would have told.
+    /// The table of metrics is wrong; a test would have failed.
     #[error("the metrics cannot be made: {0}")]
     Metrics(#[from] prometheus::Error),
-    /// What takes the access records.
+    /// The sink of the access records.
     #[error(transparent)]
     Access(#[from] AccessError),
     /// The exporter of spans.
@@ -83,7 +83,7 @@ impl Observer {
     }
 
     fn with(metrics: Metrics, access: Access, telemetry: Option<Telemetry>, log: Out) -> Self {
-        let (readiness, sources) = (Readiness::default(), sources::ConnectionSlot::default());
+        let (readiness, sources) = (Readiness::default(), sources::OpenComponents::default());
         Self { metrics, readiness, access, telemetry, log, sources }
     }
 
@@ -96,18 +96,18 @@ impl Observer {
         Arc::new(Self::with(metrics, access, None, log))
     }
 
-    /// The server has come to this phase.
+    /// The server enters this phase.
     pub(crate) fn enter(&self, phase: Phase) {
         self.readiness.enter(phase);
     }
 
-    /// The node has so many shards.
+    /// The node has this many shards.
     pub(crate) fn has_shards(&self, count: u16) {
         self.metrics.shard.shards.set(count.into());
         self.readiness.shards(count.into());
     }
 
-    /// A flush of the store took so long, or failed.
+    /// A flush of the store succeeded in this time, or failed.
     pub(crate) fn flushed(&self, duration: Option<Duration>) {
         let store = &self.metrics.store;
         store.flushes.with_label_values(&[if duration.is_some() { "ok" } else { "failed" }]).inc();
@@ -121,7 +121,7 @@ impl Observer {
         self.sources.put(Some(sources));
     }
 
-    /// Reads nothing any more: the rooms are closing.
+    /// Stops reading the components, which are about to close.
     pub(crate) fn close_sources(&self) {
         self.sources.put(None);
     }
@@ -153,7 +153,7 @@ impl Observer {
         self.metrics.text()
     }
 
-    /// What a probe is told.
+    /// The text of a probe's answer.
     fn describe(&self) -> String {
         self.readiness.describe(self.sources.warnings())
     }

@@ -1,4 +1,4 @@
-//! What the operating system says of this process.
+//! The operating system's figures of this process.
 
 use std::fs;
 
@@ -7,7 +7,7 @@ use super::metrics::{ProcessMetrics, clamp};
 /// Of the times in `/proc`, in a second. Linux shows 100 to programs whatever the kernel counts in.
 const TICKS: f64 = 100.0;
 
-/// Reads it anew. Where there is no `/proc` nothing changes.
+/// Reads the figures again. Without `/proc` nothing changes.
 pub(super) fn read(metrics: &ProcessMetrics) {
     if let Some(stat) = fs::read_to_string("/proc/self/stat").ok().as_deref().and_then(Stat::parse) {
         metrics.cpu.inc_by((stat.cpu_ticks / TICKS - metrics.cpu.get()).max(0.0));

@@ -11,14 +11,14 @@ use tokio::sync::watch;
 
 use crate::clock::MUCH_MS;
 
-/// Where the server is between its start and its end.
+/// The phases of the server between its start and its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Phase {
     /// It reads its log and does not listen yet.
     Starting,
     /// It serves.
     Serving,
-    /// It takes no more work and ends what it has.
+    /// It accepts no more work and finishes its open work.
     Draining,
 }
 
@@ -36,7 +36,7 @@ impl Phase {
     }
 }
 
-/// What does not make a server unready, and is told all the same.
+/// Facts that do not make a server unready, and are shown nevertheless.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Warnings {
     /// Publishes are refused.
@@ -47,7 +47,7 @@ pub(super) struct Warnings {
     pub(super) clock_ahead_ms: i64,
 }
 
-/// What readiness depends on.
+/// The facts that readiness depends on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct State {
     phase: Phase,
@@ -55,7 +55,7 @@ struct State {
     halted: usize,
     /// Departments; they make nothing unready.
     set_aside: usize,
-    /// There is no place for another access record.
+    /// There is no slot for another access record.
     unrecorded: bool,
 }
 
@@ -63,12 +63,12 @@ impl State {
     fn is_ready(self) -> bool {
         // A halted shard is a fault of some departments; the others are served.
         let any_shard = self.shards == 0 || self.halted < self.shards;
-        // Others may have room for records: what is sent here would be refused, or wait.
+        // Other nodes may have slots for records: a call here would be refused, or wait.
         self.phase == Phase::Serving && any_shard && !self.unrecorded
     }
 }
 
-/// Whether the server is up and ready, for probes and for whoever balances load.
+/// Whether the server is up and ready, for probes and for load balancers.
 #[derive(Debug)]
 pub struct Readiness {
     state: watch::Sender<State>,
@@ -88,12 +88,12 @@ impl Readiness {
     pub(crate) const HALT_REASONS: [&str; 8] =
         ["kv", "newer_version", "index_gap", "malformed", "invariant", "corrupt", "undecodable", "panic"];
 
-    /// The node has so many shards.
+    /// The node has this many shards.
     pub(crate) fn shards(&self, count: usize) {
         self.state.send_modify(|state| state.shards = count);
     }
 
-    /// So many departments are set aside.
+    /// This many departments are set aside.
     pub(crate) fn set_aside(&self, count: usize) {
         self.state.send_modify(|state| state.set_aside = count);
     }
@@ -108,17 +108,17 @@ impl Readiness {
         self.state.send_modify(|state| state.halted = state.halted.max(count));
     }
 
-    /// Whether there is no place for another access record.
+    /// Sets whether there is no slot for another access record.
     pub(crate) fn unrecorded(&self, unrecorded: bool) {
         self.state.send_modify(|state| state.unrecorded = unrecorded);
     }
 
-    /// The server has come to this phase.
+    /// The server enters this phase.
     pub(crate) fn enter(&self, phase: Phase) {
         self.state.send_modify(|state| state.phase = phase);
     }
 
-    /// Where the server is.
+    /// The phase of the server.
     pub fn phase(&self) -> Phase {
         self.state.borrow().phase
     }
@@ -141,12 +141,12 @@ impl Readiness {
         self.halted.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What it is now, and then each change, until the server drains.
+    /// The state now, and then each change, until the server drains.
     pub(crate) fn changes(&self) -> Changes {
         Changes { state: self.state.subscribe(), reported: None }
     }
 
-    /// For people: what the probe's code means, a line a fact.
+    /// The meaning of the probe's code for people, one fact on each line.
     pub(super) fn describe(&self, warnings: Warnings) -> String {
         let Warnings { disk_full, expiry_halted, clock_ahead_ms } = warnings;
         let state = *self.state.borrow();
@@ -197,7 +197,7 @@ pub(crate) struct Changes {
 }
 
 impl Changes {
-    /// Whether the server is ready, at first and after each change; `None` once it has told that it drains.
+    /// Whether the server is ready, at first and after each change; `None` once it has reported that it drains.
     pub(crate) async fn next(&mut self) -> Option<bool> {
         let reported = self.reported;
         if reported.is_some_and(|reported| reported.phase == Phase::Draining) {

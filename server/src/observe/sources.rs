@@ -1,4 +1,4 @@
-//! Where figures come from that need no counting: the rooms are asked when somebody scrapes.
+//! Metrics that need no counting: they are read from the components at a scrape.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -12,7 +12,7 @@ use crate::{
     identity::TokenVerifier, log::Log, store::Store,
 };
 
-/// The rooms that are asked.
+/// The components that are read.
 pub(crate) struct Sources {
     pub(crate) store: Arc<Store>,
     pub(crate) log: Arc<dyn Log>,
@@ -24,16 +24,16 @@ pub(crate) struct Sources {
     pub(crate) fair_gate: Arc<FairGate>,
 }
 
-/// The rooms while they are open.
+/// The components while they are open.
 #[derive(Default)]
-pub(super) struct ConnectionSlot(Mutex<Option<Sources>>);
+pub(super) struct OpenComponents(Mutex<Option<Sources>>);
 
-impl ConnectionSlot {
+impl OpenComponents {
     pub(super) fn put(&self, sources: Option<Sources>) {
         *self.lock() = sources;
     }
 
-    /// One at a time; while it is done the rooms are not closed.
+    /// Reads them, one scrape at a time; the components are not closed meanwhile.
     pub(super) fn read(&self, observer: &Observer) {
         let guard = self.lock();
         let own = &observer.metrics.own;
@@ -51,7 +51,7 @@ impl ConnectionSlot {
         }
     }
 
-    /// What a probe is told besides.
+    /// The warnings of a probe.
     pub(super) fn warnings(&self) -> Warnings {
         // A scrape may be under way, and a probe must not wait for it.
         let Ok(guard) = self.0.try_lock() else { return Warnings::default() };
@@ -67,9 +67,9 @@ impl ConnectionSlot {
     }
 }
 
-impl std::fmt::Debug for ConnectionSlot {
+impl std::fmt::Debug for OpenComponents {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("ConnectionSlot")
+        f.write_str("OpenComponents")
     }
 }
 
@@ -94,7 +94,7 @@ impl Sources {
         metrics.log.segments.set(clamp(log.segments as u64));
         metrics.log.since_trim.set(clamp(self.log.bytes_since_trim()));
 
-        // What RocksDB does not say now it says at the next scrape.
+        // If RocksDB does not answer now, it answers at the next scrape.
         if let Ok(health) = self.store.health() {
             metrics.store.cache.set(clamp(health.cache_bytes));
             metrics.store.memtables.set(clamp(health.memtable_bytes));

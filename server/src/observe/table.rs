@@ -1,8 +1,8 @@
-//! Every metric there is: name, kind, labels, and what it says. `docs/metrics.md` is made of this table.
+//! The table of metrics: name, kind, labels, and help. `docs/metrics.md` is made of this table.
 //!
-//! No label holds a queue's or a client's name. A tenant's name stands in one only where the configuration asks for it.
+//! No label holds a queue's or a client's name. A tenant's name is in a label only where the configuration asks for it.
 
-/// What a metric does.
+/// The kind of a metric.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Kind {
     /// Only grows, from 0 at start.
@@ -18,11 +18,11 @@ pub enum Kind {
 pub struct Definition {
     /// As Prometheus shows it, with its unit.
     pub name: &'static str,
-    /// What it does.
+    /// Its kind.
     pub kind: Kind,
     /// The labels of its series.
     pub labels: &'static [&'static str],
-    /// What it says.
+    /// Its help text.
     pub help: &'static str,
 }
 

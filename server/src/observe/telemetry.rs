@@ -1,7 +1,7 @@
 //! Spans for an OpenTelemetry collector: of calls, and of the time a message waited in its queue.
 //!
-//! Only a trace that its caller sampled is looked at, and nothing is looked for while no collector is configured. A
-//! span names resources and ids; it never holds a payload, an attribute of a message, or a token.
+//! Only traces that their caller sampled are recorded, and none while no collector is configured. A span names
+//! resources and ids; it never holds a payload, an attribute of a message, or a token.
 
 use std::{
     borrow::Cow,

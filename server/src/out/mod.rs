@@ -1,9 +1,9 @@
-//! What the process tells: on standard error, on standard output, in a file. A thread for each writes whole lines, one
-//! at a time, so that nobody who has something to tell waits for who does not read it.
+//! What the process writes for people: to standard error, to standard output, to a file. A thread for each writes whole
+//! lines, one at a time, so that nothing waits for somebody to read them.
 //!
-//! *Lines* are for people and may be dropped: when too many wait, or when writing one fails. What is dropped is
-//! counted. *Records* are not: each is tried until it is written, from the byte on where it stopped. How many wait is
-//! bounded by who hands them over. Both can go to one place, and do not tear each other there.
+//! *Lines* are for people and may be dropped: when too many wait, or when writing one fails. Dropped lines are counted.
+//! *Records* are never dropped: each is tried until it is written, from the byte on where a try stopped. Their callers
+//! limit how many wait. Both can be written to one file, and do not tear each other there.
 
 mod queue;
 mod stream;
@@ -28,7 +28,7 @@ use self::{
 };
 pub use self::{stream::Stream, target::let_terminals_stop};
 
-/// A place to write to; its clones are the same place.
+/// An output; its clones are the same output.
 #[derive(Clone, Debug)]
 pub struct Out(Arc<Owner>);
 

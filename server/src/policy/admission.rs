@@ -46,7 +46,7 @@ impl Admitted {
 }
 
 impl<M: Rpc> Admission<M> {
-    /// Who calls.
+    /// The caller.
     pub fn principal(&self) -> &Arc<Principal> {
         &self.principal
     }
@@ -70,8 +70,7 @@ impl<M: Rpc> Admission<M> {
         filter(&self.principal, department)
     }
 
-    /// Which queues of a department would pass the check: what may be looked for there before it is known what it is
-    /// called.
+    /// Which queues of a department would pass the check, for a search by a name that is not known yet.
     pub(crate) fn queues_granted<C: Check<Resource = QueueResource>>(
         &self,
         department: &DepartmentResource,

@@ -9,7 +9,7 @@ use crate::{
     names::{QueueResource, SubscriptionResource},
 };
 
-/// What a call does: what is recorded of it, and how it ends, go by this.
+/// What a call does: it decides what is recorded of the call, and how it ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// It changes nothing.
@@ -29,7 +29,7 @@ pub struct Method {
     pub path: &'static str,
     /// What a call of it does.
     pub kind: Kind,
-    /// What it asks for. Without any, a client certificate with an identity is enough, and no token is asked for.
+    /// The checks. A method without any needs a client certificate with an identity, and no token.
     pub checks: &'static [Rule],
 }
 
@@ -44,9 +44,9 @@ pub struct Rule {
 
 /// The type of a check: what a [`Permit`](super::Permit) is for.
 pub trait Check: Copy + std::fmt::Debug + Send + Sync + 'static {
-    /// What is checked.
+    /// The rule of the check.
     const RULE: Rule;
-    /// What it is checked on.
+    /// The kind of resource that is checked.
     type Resource: super::Resource;
 }
 
@@ -70,7 +70,7 @@ impl Method {
         self.path.trim_start_matches('/')
     }
 
-    /// It makes room: whatever its tenant uses, it is not refused for that.
+    /// It frees capacity: it is not refused for what its tenant uses.
     pub fn frees_capacity(&self) -> bool {
         [Settle::METHOD.path, ExtendLeases::METHOD.path].contains(&self.path)
     }
@@ -107,7 +107,7 @@ macro_rules! methods {
 
         $(impl Asks<$check> for $method {})*)*
 
-        /// All of them, those that are called most often first.
+        /// All methods, the most frequent first.
         pub const TABLE: &[Method] = &[$($method::METHOD),*];
     };
 }
@@ -119,16 +119,16 @@ checks! {
     Consuming(SubscriptionResource) = [Consume];
     /// The queue that is created, changed, purged or deleted.
     Managing(QueueResource) = [Manage];
-    /// The queue whose definition, counts or messages' whereabouts are told.
+    /// The queue whose definition, counts or positions of messages are returned.
     Describing(QueueResource) = [Manage, Stats];
     /// Each queue that a list would show.
     Listing(QueueResource) = [Manage, Stats];
-    /// The queue that another names as its dead-letter queue, whether or not it exists: what is given up there is
-    /// published here.
+    /// The queue that another names as its dead-letter queue, whether or not it exists: messages that are given up are
+    /// published there.
     NamingDeadLetterQueue(QueueResource) = [Publish, Manage];
     /// The subscription whose dead letters are listed.
     ListingDeadLetters(SubscriptionResource) = [Manage, Stats, DeadLetter];
-    /// The subscription whose dead letters are given another chance.
+    /// The subscription whose dead letters are redriven.
     Redriving(SubscriptionResource) = [Manage, DeadLetter];
     /// The one queue that they all go to, if the request names one.
     RedrivingTo(QueueResource) = [Publish, Manage];

@@ -11,7 +11,7 @@ use crate::{
     policy::methods::Check,
 };
 
-/// What a check is made on.
+/// The resource of a check.
 pub trait Resource: Clone + std::fmt::Debug + Send + Sync + 'static {
     /// The queue it is, or belongs to.
     fn queue(&self) -> &QueueResource;
@@ -40,7 +40,7 @@ pub struct Filter<C: Check<Resource = QueueResource>> {
     check: PhantomData<C>,
 }
 
-/// Why a right is refused. It does not tell whether the resource exists.
+/// Why a right is refused. It does not depend on whether the resource exists.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum Denied {
     /// No grant of the token covers the action on the resource.
@@ -49,7 +49,7 @@ pub enum Denied {
     /// The method is not one that anybody may call.
     #[error("this method may not be called")]
     MethodNotAllowed,
-    /// The token, or the certificate it came with, has expired since.
+    /// The token, or its certificate, has expired since.
     #[error("the token has expired")]
     Expired,
     /// The key that signed the token is no longer in its issuer's key set.
@@ -118,7 +118,7 @@ impl Resource for SubscriptionResource {
 }
 
 impl<C: Check> Permit<C> {
-    /// Who may.
+    /// The caller.
     pub fn principal(&self) -> &Arc<Principal> {
         &self.principal
     }
@@ -144,7 +144,7 @@ impl<C: Check> Permit<C> {
         authorize::<C>(&self.principal, &self.resource).map(drop)
     }
 
-    /// The same right under a fresh token, which replaces every right of the old one.
+    /// The right under a fresh token, which replaces every right of the old one.
     pub fn renew(&self, fresh: &Arc<Principal>) -> Result<Self, Denied> {
         if !self.principal.is_same_caller(fresh) {
             return Err(Denied::OtherCaller);

@@ -1,9 +1,9 @@
 //! Quota: what one tenant may use of a server that it shares with others.
 //!
 //! A publish is refused when the tenant's stored bytes would pass its cap, a queue when it has as many as it may, a
-//! stream when it has as many open, a call when there were as many in this second. To consume and to settle is never
-//! refused: that makes room. What is stored is told by the engine after each batch, so publishes that are on their way
-//! to the disk are not counted yet: a tenant may pass its cap by what is in flight at once.
+//! stream when it has as many open, a call when there were as many in this second. Consuming and settling are never
+//! refused: they free bytes. The engine reports stored bytes after each batch, so publishes on their way to the disk
+//! are not counted yet: a tenant may pass its cap by what is in flight at once.
 
 mod rate;
 mod usage;
@@ -66,19 +66,19 @@ pub enum Cap {
 /// A cap that would be passed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Exceeded {
-    /// Whose.
+    /// The tenant.
     pub tenant: TenantName,
     /// Which.
     pub cap: Cap,
-    /// What it is.
+    /// The limit.
     pub limit: u64,
     /// What is used already, or what was asked for.
     pub used: u64,
-    /// How long it takes to pass, where that is known.
+    /// How long to wait, where that is known.
     pub wait: Option<Duration>,
 }
 
-/// A stream among the tenant's; given back when dropped.
+/// A stream among the tenant's, released when it is dropped.
 #[derive(Debug)]
 pub struct StreamSlot {
     quota: Arc<TenantQuota>,
@@ -126,7 +126,7 @@ impl Quota {
 }
 
 impl TenantQuota {
-    /// Whether so many bytes more may be stored.
+    /// Whether this many more bytes may be stored.
     pub fn check_stored(&self, more: u64) -> Result<(), Exceeded> {
         let (used, limit) = (self.stored_bytes(), self.caps.max_stored_bytes);
         self.check(Cap::StoredBytes, limit, used, used.saturating_add(more) <= limit)
@@ -138,7 +138,7 @@ impl TenantQuota {
         self.check(Cap::Queues, limit, used, used < limit)
     }
 
-    /// Whether a queue may take messages of this size.
+    /// Whether a queue may accept messages of this size.
     pub fn check_message_bytes(&self, wanted: u32) -> Result<(), Exceeded> {
         let limit = self.caps.max_message_bytes;
         self.check(Cap::MessageBytes, limit.into(), wanted.into(), wanted <= limit)
@@ -149,7 +149,7 @@ impl TenantQuota {
         self.caps.max_message_bytes
     }
 
-    /// A place for one stream more.
+    /// A slot for one more stream.
     pub fn open_stream(self: &Arc<Self>) -> Result<StreamSlot, Exceeded> {
         let limit = self.caps.max_streams;
         let more = |open: u64| (open < limit).then_some(open + 1);
@@ -159,7 +159,7 @@ impl TenantQuota {
         }
     }
 
-    /// The same of a caller who has shown no token: all of these may have a part of the tenant's streams, so that a
+    /// A slot for a stream of a caller without a token: these have a part of the tenant's streams, so that a
     /// certificate alone keeps none of its callers out.
     pub fn open_tokenless_stream(self: &Arc<Self>) -> Result<StreamSlot, Exceeded> {
         let limit = self.limit(Cap::TokenlessStreams);
@@ -179,7 +179,8 @@ impl TenantQuota {
         }
     }
 
-    /// Whether there may be one call more in this second. One that makes room (`always`) is counted and never refused.
+    /// Whether one more call is allowed in this second. A call that frees capacity (`always`) is counted and never
+    /// refused.
     pub fn check_calls(&self, always: bool, now: Instant) -> Result<(), Exceeded> {
         let Some(calls) = &self.calls else { return Ok(()) };
         if always {
@@ -197,7 +198,7 @@ impl TenantQuota {
         if tokenless { &self.tokenless_pace } else { &self.pace }
     }
 
-    /// Whose it is.
+    /// The tenant's name.
     pub fn name(&self) -> &TenantName {
         &self.name
     }
@@ -267,7 +268,7 @@ impl Cap {
 }
 
 impl Exceeded {
-    /// What was reached, and what to do.
+    /// The limit that was reached, and what to do.
     pub fn description(&self) -> String {
         let Self { cap, limit, used, .. } = self;
         let key = cap.as_str();

@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// What a tenant that has been silent may do at once: the calls of so long.
+/// A tenant that has been silent may make the calls of this time at once.
 const BURST: Duration = Duration::from_secs(1);
 
 /// A bucket of calls that fills steadily. Calls that may not be refused are counted, too, but leave half of it

@@ -65,7 +65,7 @@ fn who_shows_no_token_has_a_part_of_the_streams() {
     assert_eq!(tax.open_stream().unwrap_err().limit, 2);
     drop(watch);
     let other = tax.open_stream().unwrap();
-    // All are taken by others.
+    // All are used by others.
     assert_eq!(tax.open_tokenless_stream().unwrap_err().limit, 2);
     drop((own, other));
     assert_eq!(tax.streams(), 0);

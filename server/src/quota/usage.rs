@@ -1,4 +1,4 @@
-//! What the departments hold, as the shards' workers tell it after each batch.
+//! What the departments hold, as the shards' workers report it after each batch.
 
 use std::{
     collections::HashMap,
@@ -10,7 +10,7 @@ use std::{
 
 use posthouse_engine::{ids::DepartmentId, views::Usage};
 
-/// Every department's, the newest that was told.
+/// The newest report of every department.
 #[derive(Debug, Default)]
 pub struct Usages {
     departments: RwLock<HashMap<DepartmentId, Arc<Held>>>,
@@ -22,7 +22,7 @@ struct Held {
     queues: AtomicU64,
 }
 
-/// Of several departments together.
+/// The sum over several departments.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Sum {
     /// Bytes of their messages.
@@ -43,7 +43,7 @@ impl Usages {
         held.queues.store(usage.queues.into(), Ordering::Relaxed);
     }
 
-    /// What these departments hold together.
+    /// The sum over these departments.
     pub(super) fn sum(&self, departments: &[DepartmentId]) -> Sum {
         let known = self.departments.read().unwrap_or_else(PoisonError::into_inner);
         departments.iter().filter_map(|id| known.get(id)).fold(Sum::default(), |sum, held| Sum {

@@ -22,7 +22,7 @@ pub(super) struct Certificate {
     certificate: PathBuf,
     key: PathBuf,
     shown: TlsConfig,
-    /// What was said last of the one that is shown, and of one that was not taken.
+    /// What was last reported of the certificate that is shown.
     reported_of_shown: String,
     reported_of_other: Option<String>,
     read: Reading,
@@ -30,7 +30,7 @@ pub(super) struct Certificate {
 }
 
 impl Certificate {
-    /// For a pair that a configuration was read with. What is wrong with it has been told.
+    /// For a pair that a configuration was read with. Its problems have been reported.
     pub(super) fn new(files: &Files, tls: &TlsConfig, now: SystemTime) -> Self {
         Self {
             certificate: files.certificate.clone(),
@@ -51,7 +51,7 @@ impl Certificate {
         self.shown.chain.first().and_then(|leaf| not_after(leaf))
     }
 
-    /// When the one that was not taken will be, if it only has to wait.
+    /// When the refused certificate becomes usable, if it only has to wait.
     pub(super) fn good_from(&self) -> Option<SystemTime> {
         self.good_from
     }
@@ -97,7 +97,7 @@ impl Certificate {
             self.shown = tls;
             Ok(true)
         });
-        // What only the clock speaks against is judged anew at the next look.
+        // A certificate that only the clock speaks against is judged again at the next reading.
         self.read = if waiting.is_some() { Reading::default() } else { reading };
         self.good_from = waiting.flatten();
         let remarks = match accepted {
@@ -114,7 +114,7 @@ impl Certificate {
         news
     }
 
-    /// A reason that was told is not told again for as long as it stays the same.
+    /// The news, unless the reason was reported before and has not changed.
     fn unreported(&mut self, accepted: Result<bool, String>) -> Option<News> {
         let reported_before = self.reported_of_other.take();
         if let Err(why) = &accepted {

@@ -1,9 +1,9 @@
 //! Certificates, keys and key sets, read again when their files change.
 //!
-//! Their folders are watched, not the files: Kubernetes swaps a link beside them (`..data`), and other tools put a new
-//! file in the old one's place. What counts is the content. For file systems that tell of no changes, everything is
-//! also read again now and then, and at once when somebody asks (SIGHUP). A file that cannot be used changes nothing:
-//! the last good one goes on, and a warning says which file and why.
+//! Their folders are watched, not the files: Kubernetes swaps a link beside them (`..data`), and other tools rename a
+//! new file to the old name. The content decides. For file systems that report no changes, everything is also read
+//! again at intervals, and at once on SIGHUP. A file that cannot be used changes nothing: the last good one stays in
+//! use, and a warning names the file and the reason.
 
 mod certificate;
 mod sources;
@@ -32,7 +32,7 @@ use crate::{
     observe::Observer,
 };
 
-/// What a file holds.
+/// The content of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// The server's certificate and key.
@@ -67,7 +67,7 @@ impl Kind {
 }
 
 impl Reloader {
-    /// Begins to watch what the configuration has been made of. Whoever notifies `asked` has the files read at once.
+    /// Begins to watch the files of the configuration. Notifying `asked` has the files read at once.
     pub fn new(
         config: &Config,
         trust: Trust,
@@ -87,7 +87,7 @@ impl Reloader {
         again.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             let was_asked = tokio::select! {
-                // The first comes at once: something may have changed since the configuration was read.
+                // The first tick is immediate: something may have changed since the configuration was read.
                 _ = again.tick() => false,
                 () = watch.changed() => {
                     settled(&watch, RELOAD_QUIET, RELOAD_PATIENCE).await;
@@ -150,7 +150,7 @@ async fn until(moment: Option<SystemTime>) {
     sleep(left.max(Duration::from_secs(1))).await;
 }
 
-/// Returns when nothing has changed for a while: what belongs together is often written file by file.
+/// Returns when nothing has changed for a while: files that belong together are often written one by one.
 async fn settled(watch: &Watch, quiet: Duration, patience: Duration) {
     let start = Instant::now();
     while start.elapsed() < patience && timeout(quiet, watch.changed()).await.is_ok() {}

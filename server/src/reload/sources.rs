@@ -17,11 +17,11 @@ use crate::{
 /// Something that reading the files has shown.
 #[derive(Debug)]
 pub(super) enum News {
-    /// A file was taken.
+    /// A file was accepted.
     Accepted(Kind, PathBuf),
-    /// What was taken has something to it that an operator should know of.
+    /// An accepted file has a property that an operator should know of.
     Remark { kind: Kind, file: PathBuf, text: String, is_suspicious: bool },
-    /// Why a file was not taken.
+    /// Why a file was not accepted.
     Refused(Kind, String),
     /// Why clients refuse the certificate that is shown.
     Unfit(String),
@@ -78,14 +78,14 @@ impl Sources {
         self.certificate.good_from()
     }
 
-    /// Tells again, with the next look, what cannot be used: somebody has asked.
+    /// Reports again, at the next reading, what cannot be used: somebody has asked.
     pub(super) fn forget_reports(&mut self) {
         self.certificate.forget_reports();
         self.authorities_read.fill(Reading::default());
         self.key_sets_read.fill(Reading::default());
     }
 
-    /// Reads every file, and takes what is new and can be used.
+    /// Reads every file, and accepts what is new and can be used.
     pub(super) fn read_all(&mut self) -> Vec<News> {
         let mut news = self.certificate.read_all(&self.trust, SystemTime::now());
         news.extend(self.read_authorities());
@@ -103,7 +103,7 @@ impl Sources {
         if accepted.is_empty() || refused.is_empty() {
             return accepted.into_iter().chain(refused).collect();
         }
-        // What one file could not have may have left another since.
+        // A file that was refused for another one's sake may be usable since.
         self.authorities_read.fill(Reading::default());
         accepted.into_iter().chain((0..count).filter_map(|nth| self.read_authority(nth))).collect()
     }
@@ -158,8 +158,8 @@ impl Sources {
 }
 
 impl Reading {
-    /// Reads the files; if that gives something else than the last time, has it judged. True if it was taken. What
-    /// cannot be used is told once, until it changes.
+    /// Reads the files, and has new content judged. True if it was accepted. Content that cannot be used is reported
+    /// once, until it changes.
     pub(super) fn judge(
         &mut self,
         paths: &[&Path],

@@ -18,7 +18,7 @@ use tracing::warn;
 #[derive(Debug)]
 pub(super) struct Watch {
     changes: Arc<Notify>,
-    /// Absent when the system does not tell of changes.
+    /// Absent if the system does not report changes.
     _watcher: Option<RecommendedWatcher>,
 }
 
@@ -70,8 +70,8 @@ fn watch(folders: &Folders, changes: Arc<Notify>) -> notify::Result<RecommendedW
     Ok(watcher)
 }
 
-/// Whether one of the files may have changed. Other files, the server's own log for one, may stand beside them, and to
-/// read a file is an event too.
+/// Whether one of the files may have changed. Other files, the server's own log for one, may be in their folders, and
+/// reading a file is an event too.
 fn is_of_interest(event: &Event, names: &BTreeSet<OsString>) -> bool {
     if matches!(event.kind, EventKind::Access(access) if access != AccessKind::Close(AccessMode::Write)) {
         return false;

@@ -36,7 +36,7 @@ fn server(names: &[&str]) -> CertificateParams {
     params
 }
 
-/// Valid from and to so many days from now.
+/// Valid from and to a number of days from now.
 fn between(from: i64, to: i64) -> CertificateParams {
     let mut params = server(&["localhost"]);
     params.not_before = OffsetDateTime::now_utc() + time::Duration::days(from);
@@ -122,7 +122,7 @@ fn what_follows_the_certificate_is_judged_too() {
     assert_refused(&vec![own.clone(), expired.der().clone()], "certificate 2 expired on");
     assert_refused(&vec![own.clone(), root.der().clone()], "none of the certificates that follow");
     assert_refused(&vec![own, CertificateDer::from(vec![1, 2, 3])], "certificate 2 cannot be read");
-    // The same name, another key.
+    // An authority of the same name, with another key.
     let imitated = issued(&server(&["localhost"]), &authority("Root"));
     assert_refused(&vec![imitated, root.der().clone()], "signature");
 }

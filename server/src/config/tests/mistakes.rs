@@ -1,8 +1,8 @@
-//! What is wrong with a configuration is reported with its line and key, all at once.
+//! Problems of a configuration are reported with line and key, all at once.
 
 use super::{GOOD, errors, folder, load_in};
 
-/// What to replace in the good configuration, with what, and how one of the errors then begins.
+/// What to replace in the good configuration, the replacement, and how one of the errors then begins.
 const MISTAKES: &[(&str, &str, &str)] = &[
     (
         "\"127.0.0.1:0\"",
@@ -49,7 +49,7 @@ const MISTAKES: &[(&str, &str, &str)] = &[
         "\"ca.pem\"",
         "line 19: issuer[1].jwks: ca.pem: it is not a JSON object with a list \"keys\"",
     ),
-    // Nothing is ever fetched: what looks like a URL is the name of a file.
+    // Nothing is ever fetched: a text that looks like a URL is the name of a file.
     ("\"jwks.json\"", "\"https://127.0.0.1:1/jwks.json\"", "line 19: issuer[1].jwks: cannot read"),
     ("\"jwks.json\"", "\"http://169.254.169.254/latest\"", "line 19: issuer[1].jwks: cannot read"),
     ("\"jwks.json\"", "\"file:///etc/passwd\"", "line 19: issuer[1].jwks: cannot read"),
@@ -127,7 +127,7 @@ fn all_mistakes_are_told_at_once() {
     assert!(lines.is_sorted(), "{lines:?}");
 }
 
-/// Ten different mistakes, and the line and key that each must be told with.
+/// Ten different mistakes, and the line and key that each must be reported with.
 const TEN_MISTAKES: (&str, [(usize, &str, &str); 10]) = (
     r#"[server]
 listen = "localhost"

@@ -1,4 +1,4 @@
-//! docs/configuration.md tells every key that is read, its range and its default, and its example can be loaded.
+//! docs/configuration.md lists every key that is read, its range and its default, and its example can be loaded.
 
 use std::{
     collections::{BTreeMap, BTreeSet},

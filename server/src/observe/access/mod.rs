@@ -1,10 +1,10 @@
-//! Records of access: who published, was delivered, settled or changed what, and who was refused. By ids; a record
+//! Records of access: who published, received, settled or changed what, and who was refused. They name ids; a record
 //! never holds a payload, an attribute or a token.
 //!
-//! None is dropped while the process lives, whatever becomes of the file, the pipe or the log that they go to. So there
-//! is a bound to how many wait, and whoever changes something takes a place among them first: without one, nothing is
-//! done. What is done in any case (a consumer's settlements) waits with its answer. Only refusals are summed up, and
-//! never wait. A process that is killed loses the records that wait.
+//! None is dropped while the process lives, whatever happens to the file, the pipe or the log that they are written to.
+//! So a limited number of records may wait, and a change reserves a slot among them first: without a slot it is
+//! refused. Settlements are always made; their answers wait for the slot. Only refusals are summed up, and never wait.
+//! A process that is killed loses the records that wait.
 
 mod record_slots;
 mod record;
@@ -33,7 +33,7 @@ use crate::{
     out::Out,
 };
 
-/// Why records of access cannot be kept.
+/// Why records of access cannot be written.
 #[derive(Debug, thiserror::Error)]
 pub enum AccessError {
     /// The file cannot be opened.
@@ -63,9 +63,9 @@ pub(crate) struct Access {
     out: Out,
     slots: RecordSlots,
     refusals: Refusals,
-    /// Settlements that are made, or about to be, and have no place yet.
+    /// Settlements that are made, or about to be, and have no slot yet.
     settling: Semaphore,
-    /// Records of what is done that wait for a place.
+    /// Records of finished actions that wait for a slot.
     unplaced: AtomicUsize,
     waits: IntCounter,
     blocked: IntGauge,
@@ -119,8 +119,7 @@ impl Access {
         self.recorded >= RecordedAccess::All
     }
 
-    /// A place for the record of something that is about to be done; `None`: there was none in time, and it must not be
-    /// done.
+    /// Reserves a slot for the record of an action. `None`: there was none in time, and the action must be refused.
     pub(crate) async fn reserve(&self) -> Option<RecordSlot> {
         match self.slots.at_once(1) {
             Some(slot) => Some(slot),
@@ -131,12 +130,12 @@ impl Access {
         }
     }
 
-    /// The same for who has waited already.
+    /// Reserves a slot at once, for a caller that has waited already.
     pub(crate) fn reserve_now(&self) -> Option<RecordSlot> {
         self.slots.at_once(1)
     }
 
-    /// RecordSlots for so many records of what may wait.
+    /// Slots for this many records of an action that may wait.
     pub(crate) async fn reserve_many(&self, count: u32) -> RecordSlot {
         match self.slots.at_once(count) {
             Some(slot) => slot,
@@ -147,25 +146,25 @@ impl Access {
         }
     }
 
-    /// Takes a record into its place.
+    /// Writes a record into its slot.
     pub(crate) fn put(&self, record: &Record<'_>, slot: RecordSlot) {
         self.out.record(record.line(self.form), Some(slot));
     }
 
-    /// Takes several records into a place for so many, each into its own.
+    /// Writes several records into as many slots.
     pub(crate) fn put_all<'a>(&self, records: impl IntoIterator<Item = Record<'a>>, mut slots: RecordSlot) {
         for record in records {
             self.out.record(record.line(self.form), slots.split(1));
         }
     }
 
-    /// Waits until settlements may be made: not while so many wait for places already.
+    /// Waits until settlements may be made: not while too many wait for slots already.
     pub(crate) async fn settling(&self) -> Option<SemaphorePermit<'_>> {
         // It is never closed.
         if self.keeps_messages() { self.settling.acquire().await.ok() } else { None }
     }
 
-    /// Takes the record of what is done, as soon as there is a place for it.
+    /// Writes the record of a finished action, as soon as there is a slot for it.
     pub(crate) async fn put_in_any_case(&self, record: Record<'_>) {
         let _unplaced = Unreserved::new(&self.unplaced);
         let slot = self.reserve_many(1).await;
@@ -179,17 +178,17 @@ impl Access {
         }
     }
 
-    /// Whether there have been no places for a while: nothing is to be leased meanwhile.
+    /// Whether there have been no slots for a while: nothing is leased meanwhile.
     pub(crate) fn is_blocked(&self) -> bool {
         self.slots.is_blocked()
     }
 
-    /// Whether there are no places: at first, and after each change.
+    /// Whether there are no slots: at first, and after each change.
     pub(crate) fn blocked(&self) -> watch::Receiver<bool> {
         self.slots.changes()
     }
 
-    /// What has to be done all the time: looks after places and sums of refusals for as long as it is polled.
+    /// Background work: watches the slots, and writes the sums of refusals, for as long as it is polled.
     pub(crate) async fn run(&self) {
         let mut intervals = interval(refusals::INTERVAL);
         let rotating = async {
@@ -212,7 +211,7 @@ impl Access {
         self.blocked.set(i64::from(self.is_blocked()));
     }
 
-    /// Until when the last records are waited for: nothing ever takes them where a stream is closed.
+    /// How long the last records are waited for: a closed stream never accepts them.
     fn last_moment(&self, until: Instant) -> Instant {
         if self.out.is_open() { until } else { Instant::now().min(until) }
     }
@@ -234,12 +233,12 @@ fn opened(out: Out, name: &'static str) -> Result<Out, AccessError> {
     if out.is_open() { Ok(out) } else { Err(AccessError::Closed(name)) }
 }
 
-/// Where both go to one place, one thread writes both, or a long record could be torn by a line of the log.
+/// If both are written to one file, one thread writes both, or a line of the log could tear a long record.
 fn beside(out: Out, log: &Out) -> Out {
     if out.is_same_file(log) { log.clone() } else { out }
 }
 
-/// Counts a record that waits for a place.
+/// Counts a record that waits for a slot.
 struct Unreserved<'a>(&'a AtomicUsize);
 
 impl<'a> Unreserved<'a> {

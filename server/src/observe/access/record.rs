@@ -15,7 +15,7 @@ use crate::{
     limits::MAX_ACCESS_RANGES,
 };
 
-/// What was done.
+/// The action of the record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Action {
@@ -31,7 +31,7 @@ pub(crate) enum Action {
     Refused,
 }
 
-/// Who did it, as far as is known.
+/// The caller, as far as it is known.
 #[derive(Clone, Debug, Default, Serialize)]
 pub(crate) struct Caller {
     #[serde(skip_serializing_if = "String::is_empty")]
@@ -50,8 +50,8 @@ pub(crate) struct Caller {
     certificate: String,
     #[serde(skip_serializing_if = "String::is_empty")]
     peer: String,
-    /// Of a certificate that is nobody here: what it says it is, the first tenants that its authority may speak for,
-    /// and what is wrong with it.
+    /// Of a certificate without a usable identity: what it claims to be, the first tenants that its authority may speak
+    /// for, and the problem.
     #[serde(skip_serializing_if = "String::is_empty")]
     claimed_spiffe_id: String,
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -80,7 +80,8 @@ impl Caller {
         caller
     }
 
-    /// One whose certificate is nobody here. Its identity is what it says, cut where it is longer than any.
+    /// A caller whose certificate has no usable identity. The claimed identity is cut if it is longer than an identity
+    /// may be.
     pub(crate) fn refused(refused: &RefusedIdentity) -> Self {
         let claimed = refused.claimed.as_deref().unwrap_or_default();
         let tenants = refused.authority_tenants.iter();
@@ -94,7 +95,7 @@ impl Caller {
         }
     }
 
-    /// Who answers for it: the tenant, or those of the certificate's authority.
+    /// The tenant that is responsible for the caller, or those of the certificate's authority.
     pub(super) fn answerable(&self) -> String {
         if self.tenant.is_empty() { self.authority_tenants.join(" ") } else { self.tenant.clone() }
     }
@@ -105,7 +106,7 @@ const MAX_CLAIMED_CHARS: usize = 256;
 /// Most authorities speak for one.
 const MAX_AUTHORITY_TENANTS: usize = 8;
 
-/// How a record is written: always one line.
+/// The form of a record: always one line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Form {
     /// A JSON object.
@@ -136,10 +137,10 @@ pub(crate) struct Record<'a> {
     /// Of messages: sequences of the queue.
     #[serde(skip_serializing_if = "Ranges::is_empty")]
     pub(crate) sequences: Ranges,
-    /// Of deliveries: lease, a colon, places in it.
+    /// Of deliveries: lease, a colon, indices in it.
     #[serde(skip_serializing_if = "Ranges::is_empty")]
     pub(crate) leases: Ranges,
-    /// Of settlements: by what was done, lease, a colon, places in it.
+    /// Of settlements: by action, lease, a colon, indices in it.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub(crate) settled: BTreeMap<&'static str, Ranges>,
     /// Of messages; of a record of many refusals, how many.
@@ -187,20 +188,20 @@ impl<'a> Record<'a> {
         }
     }
 
-    /// It is of so many, from the first time to the last, and told now.
+    /// Makes it the record of `count` refusals, from the first to the last, reported now.
     pub(super) fn of_many(&mut self, count: u64, first: SystemTime, last: SystemTime) {
         (self.time, self.count) = (SystemTime::now(), count);
         (self.first_time, self.last_time) = (utc(first), utc(last));
     }
 
-    /// The same, to be kept.
+    /// The record without borrowed parts.
     pub(super) fn into_owned(self) -> Record<'static> {
         let reason = Cow::Owned(self.reason.into_owned());
         let trace_id = Cow::Owned(self.trace_id.into_owned());
         Record { reason, trace_id, ..self }
     }
 
-    /// As one line, in which nothing moves a terminal.
+    /// One line, without characters that control a terminal.
     pub(super) fn line(&self, form: Form) -> Vec<u8> {
         let time = utc(self.time);
         let message = if self.action == Action::Refused { "access refused" } else { "access" };
@@ -216,7 +217,7 @@ impl<'a> Record<'a> {
     }
 }
 
-/// How the log's JSON tells records of access from other lines.
+/// The target that distinguishes records of access from other lines in the log's JSON.
 const TARGET: &str = "posthouse::access";
 
 #[derive(Serialize)]
@@ -258,12 +259,12 @@ impl Ranges {
         {
             *last = number;
         } else if self.ranges.len() < MAX_ACCESS_RANGES {
-            // Whoever adds looks at `is_full` and begins another record in time.
+            // Callers check `is_full` and begin another record in time.
             self.ranges.push((of, number, number));
         }
     }
 
-    /// Whether the next number may find no room.
+    /// Whether there may be no space for the next number.
     pub(crate) fn is_full(&self) -> bool {
         self.ranges.len() >= MAX_ACCESS_RANGES
     }
@@ -297,7 +298,7 @@ pub(crate) fn utc(time: SystemTime) -> String {
     format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{:03}Z", since.subsec_millis())
 }
 
-/// The day so many days after 1970-01-01, counted in eras of 400 years that begin in March.
+/// The date of a day after 1970-01-01, counted in eras of 400 years that begin in March.
 fn date(days: u64) -> (u64, u64, u64) {
     let days = days + 719_468;
     let (era, day) = (days / 146_097, days % 146_097);

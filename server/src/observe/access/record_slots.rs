@@ -1,5 +1,5 @@
-//! RecordSlots in the queue of records. Who is about to do something that is recorded takes one first, so that nothing
-//! is done whose record could not be kept.
+//! Slots in the queue of records. An action that is recorded reserves one first, so that nothing is done whose record
+//! could not be written.
 
 use std::{
     sync::Arc,
@@ -13,16 +13,16 @@ use tokio::{
 
 use crate::limits::{ACCESS_PATIENCE, MAX_ACCESS_RECORDS_WAITING};
 
-/// How often it is looked whether there are places, while there are few.
+/// How often free slots are counted, while there are few.
 const CHECK_INTERVAL: Duration = Duration::from_millis(20);
-/// So long there is no place before that is told.
+/// How long there must be no slot before that is reported.
 const BLOCKED_AFTER: Duration = Duration::from_millis(200);
-/// Fewer than this are none: deliveries may need so many at once.
+/// Fewer slots than this count as none: deliveries may need as many at once.
 const FEW: usize = 16;
-/// So many are free again before that is told: not one after the other.
+/// How many slots must be free again before that is reported: not one after the other.
 const FREE_AGAIN: usize = MAX_ACCESS_RECORDS_WAITING / 16;
 
-/// A place, or several: free again when the record is written, or this is dropped.
+/// One or several slots, free again when the record is written, or this is dropped.
 pub(crate) type RecordSlot = OwnedSemaphorePermit;
 
 #[derive(Debug)]
@@ -39,7 +39,7 @@ impl RecordSlots {
         Self { free, missed: Notify::new(), blocked: watch::Sender::new(false) }
     }
 
-    /// Takes so many places, if they are free.
+    /// Reserves slots if they are free.
     pub(super) fn at_once(&self, count: u32) -> Option<RecordSlot> {
         let slot = Arc::clone(&self.free).try_acquire_many_owned(count).ok();
         if slot.is_none() {
@@ -48,7 +48,7 @@ impl RecordSlots {
         slot
     }
 
-    /// Waits until so many places are free, and takes them.
+    /// Waits until the slots are free, and reserves them.
     pub(super) async fn however_long(&self, count: u32) -> RecordSlot {
         loop {
             if let Some(slot) = self.at_once(count) {
@@ -60,23 +60,22 @@ impl RecordSlots {
         }
     }
 
-    /// Waits for a place; `None` if there was none in time.
+    /// Waits for a slot; `None` if there was none in time.
     pub(super) async fn in_time(&self) -> Option<RecordSlot> {
         timeout(ACCESS_PATIENCE, self.however_long(1)).await.ok()
     }
 
-    /// Whether there have been no places for a while.
+    /// Whether there have been no slots for a while.
     pub(super) fn is_blocked(&self) -> bool {
         *self.blocked.borrow()
     }
 
-    /// Whether there are places, at first and after each change. Told by [`Self::look`].
+    /// Whether there are slots, at first and after each change. [`Self::watch_for_slots`] reports it.
     pub(super) fn changes(&self) -> watch::Receiver<bool> {
         self.blocked.subscribe()
     }
 
-    /// Looks whether there are places, for as long as this is polled. `waiting` are the records that are not written
-    /// yet.
+    /// Counts free slots for as long as this is polled. `waiting` returns the records that are not written yet.
     pub(super) async fn watch_for_slots(&self, waiting: impl Fn() -> usize) {
         loop {
             self.missed.notified().await;

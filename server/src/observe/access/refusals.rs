@@ -1,6 +1,6 @@
-//! Refusals: the first of a tenant for one reason are recorded each, more of them as one record that says how many. So
-//! nobody's noise hides anybody else's probing, and there is a bound to what all refusals together write. A refusal
-//! never waits for a place: without one it is counted with the others.
+//! Refusals: the first ones of a tenant for one reason are recorded each, further ones as one record with their number.
+//! So no caller's noise hides another's probing, and all refusals together write a limited amount. A refusal never
+//! waits for a slot: without one it is counted with the others.
 
 use std::{
     collections::HashMap,
@@ -17,7 +17,7 @@ use super::{
 pub(super) const INTERVAL: Duration = Duration::from_secs(10);
 /// How many of one tenant and reason are recorded each, in an interval.
 const IN_FULL: u32 = 20;
-/// Tenants and reasons that are told apart: more than there are, unless somebody finds a way to invent some.
+/// Pairs of tenant and reason that are distinguished: more than there are, unless somebody finds a way to invent some.
 const MAX_KEYS: usize = 8_192;
 /// All the others.
 const OTHER: &str = "OTHER";
@@ -42,7 +42,7 @@ struct More {
 }
 
 impl Refusals {
-    /// The record to write now, with its place, unless this one is counted.
+    /// The record to write now, with its slot, unless this refusal is only counted.
     pub(super) fn record_refusal<'a>(
         &self,
         record: Record<'a>,
@@ -63,8 +63,8 @@ impl Refusals {
         None
     }
 
-    /// Begins a new interval; the records of the old one, each with what `place` gives, and those for which it gives
-    /// nothing are counted on.
+    /// Begins a new interval. Returns the records of the old one with the results of `slot`; those without a slot are
+    /// counted further.
     pub(super) fn rotate<P>(&self, mut slot: impl FnMut() -> Option<P>) -> Vec<(Record<'static>, P)> {
         let mut summaries = Vec::new();
         self.lock().retain(|(_, reason), count| {
@@ -94,7 +94,8 @@ impl Count {
 }
 
 impl More {
-    /// One record of all of them. What and where are the last one's, and who, unless it was anybody.
+    /// One record of all of them. Action and resource are the last one's; the caller is named only if all have the
+    /// same.
     fn into_record(self, reason: &str) -> Record<'static> {
         let mut record = self.last_record;
         if reason == OTHER {
@@ -126,7 +127,7 @@ mod tests {
         move || Arc::clone(&free).try_acquire_owned().ok()
     }
 
-    /// How many of a tenant stand in records: in full, and in sums.
+    /// How many refusals of a tenant are in records: singly, and in sums.
     fn of(tenant: &str, summaries: &[Record<'_>]) -> (usize, u64) {
         let own = || summaries.iter().filter(|record| record.caller.tenant == tenant);
         (own().filter(|record| record.count == 0).count(), own().map(|record| record.count).sum())

@@ -53,7 +53,7 @@ async fn more_than_may_wait_is_written_in_order_and_none_is_lost() {
 async fn a_file_that_takes_nothing_refuses_changes_holds_settlements_up_and_loses_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("access.jsonl");
-    // What nobody can write to.
+    // A file that nobody can write to.
     std::os::unix::fs::symlink("/dev/full", &path).unwrap();
     let (access, metrics) = access(&path);
     let running = Arc::clone(&access);
@@ -99,7 +99,7 @@ async fn an_end_waits_for_a_file_that_takes_nothing_until_its_deadline() {
     let (closing, until) = (Arc::clone(&access), Instant::now() + Duration::from_secs(1));
     let lost = tokio::task::spawn_blocking(move || closing.close(until)).await.unwrap();
     assert!(lost == 1 && Instant::now() >= until);
-    // A file that takes them in time loses none.
+    // A file that accepts them in time loses none.
     let closing = tokio::task::spawn_blocking(move || access.close(Instant::now() + Duration::from_secs(60)));
     fs::remove_file(&path).unwrap();
     assert_eq!(closing.await.unwrap(), 0);

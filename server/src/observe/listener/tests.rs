@@ -8,7 +8,7 @@ async fn open() -> (Management, Arc<Observer>) {
     (listener, observer)
 }
 
-/// What comes back for these bytes, until the connection is closed.
+/// The answer to these bytes, until the connection is closed.
 async fn say(listener: &Management, bytes: &[u8]) -> String {
     let mut stream = TcpStream::connect(listener.address()).await.unwrap();
     // The server may have had enough before all of it is sent.
@@ -104,7 +104,7 @@ async fn ask_from(host: [u8; 4], listener: &Management, path: &str) -> TcpStream
     let socket = tokio::net::TcpSocket::new_v4().unwrap();
     socket.bind(SocketAddr::from((host, 0))).unwrap();
     let mut stream = socket.connect(listener.address()).await.unwrap();
-    // One that has no place is closed before.
+    // A connection without a slot is closed before.
     let _ = stream.write_all(format!("GET {path} HTTP/1.1\r\nhost: x\r\n\r\n").as_bytes()).await;
     stream
 }
@@ -120,7 +120,7 @@ fn scrapes_that_wait_keep_no_probe_of_another_host_out() {
         let (listener, observer) = open().await;
         let closed = |why| observer.metrics.own.closed.with_label_values(&[why]).get();
         let mut scrapes = Vec::new();
-        // A host's own silent ones give way first: when one more finds none, all have sent their request.
+        // A host's own silent connections are evicted first: when one more finds no slot, all have sent their request.
         while closed("full") == 0 {
             scrapes.push(ask_from([127, 0, 0, 2], &listener, "/metrics").await);
             tokio::task::yield_now().await;
@@ -141,7 +141,7 @@ fn no_host_has_all_places_of_its_site() {
         Some((slot, evicted))
     };
     let source_slots = |host, path| (0..100).filter_map(|_| acquired(host, path)).collect::<Vec<_>>();
-    // One pod, whatever it asks for, and many that ask for what takes long.
+    // One pod, whatever it asks for, and many that ask for slow answers.
     let pod = source_slots(1, "/livez");
     assert!(pod.len() < MAX_MANAGEMENT_CONNECTIONS / 4, "{}", pod.len());
     let probe = acquired(9, "/livez").unwrap();

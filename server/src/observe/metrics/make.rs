@@ -1,4 +1,4 @@
-//! How the metrics come to be: one function a group.
+//! Makes the metrics: one function for each group.
 
 use std::collections::HashMap;
 

@@ -31,8 +31,7 @@ fn of_service<'a>(
         .map(move |method| (format!("/{package}.{}/{}", service.name(), method.name()), method.clone()))
 }
 
-/// What is wrong with the table for these methods: those without an entry, and those whose kind is not what the schema
-/// says.
+/// The faults of the table for these methods: those without an entry, and those whose kind is not the schema's.
 fn faults(methods: &BTreeMap<String, MethodDescriptorProto>) -> Vec<String> {
     let mut faults = Vec::new();
     for (path, method) in methods {

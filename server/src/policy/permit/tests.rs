@@ -105,7 +105,7 @@ fn a_call_is_admitted_to_its_own_method_only() {
     assert!(admitted.to::<FindMessage>().is_none());
     let refused = Admitted::new(entry, caller("posthouse:publish:tax/*/*"));
     assert_eq!(refused.unwrap_err(), Denied::GrantMissing);
-    // What opens only a further check does not open the method.
+    // A grant that only passes a further check does not open the method.
     let health = methods::find("/grpc.health.v1.Health/Check").unwrap();
     assert_eq!(Admitted::new(health, caller("posthouse:manage:tax/*/*")).unwrap_err(), Denied::GrantMissing);
 }
