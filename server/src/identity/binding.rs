@@ -34,7 +34,7 @@ impl Binding {
             claims.certificate_sha256.map(|hash| bool::from(hash.ct_eq(&connection.certificate_sha256)));
         let bound = match self {
             Self::CertificateHash => hash_fits == Some(true),
-            // A hash is not asked for, but one that is there binds all the same.
+            // No hash is required, but one that is present is checked.
             Self::SpiffeId => {
                 let subject_fits = claims.sub.as_bytes().ct_eq(connection.spiffe_id.as_str().as_bytes());
                 bool::from(subject_fits) && hash_fits != Some(false)

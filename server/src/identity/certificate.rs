@@ -12,7 +12,7 @@ use x509_parser::prelude::{FromDer as _, GeneralName, X509Certificate};
 use super::{CertificateError, CertificateFields, SpiffeId, TrustDomain};
 use crate::names::TenantName;
 
-/// Who is at the other end of a connection. Made once, after the handshake; handlers find it in every request.
+/// The caller of a connection. Made once, after the handshake; handlers find it in every request.
 #[derive(Clone, Debug)]
 pub struct ConnIdentity {
     /// The tenant that the certificate speaks for.
@@ -25,22 +25,22 @@ pub struct ConnIdentity {
     pub not_after: SystemTime,
     /// From the certificate's beginning to its end.
     pub lifetime: Duration,
-    /// Where the connection comes from. For logs; nothing is decided by it.
+    /// The address of the peer. For logs; nothing is decided by it.
     pub peer: SocketAddr,
 }
 
-/// A certificate that an authority vouches for and that is nobody here: what there is to say of it in a record.
+/// A certificate that an authority has signed and that has no usable identity, as far as a record can describe it.
 #[derive(Clone, Debug)]
 pub struct RefusedIdentity {
-    /// Why it is nobody.
+    /// Why it has no usable identity.
     pub error: CertificateError,
     /// The tenants that its authority may speak for: whose certificate it is, whatever it says.
     pub authority_tenants: BTreeSet<TenantName>,
-    /// What it says it is, if it says one thing. Anybody's words.
+    /// The identity it claims, if it claims exactly one. It is not verified.
     pub claimed: Option<String>,
     /// SHA-256 of the certificate.
     pub certificate_sha256: [u8; 32],
-    /// Where the connection comes from.
+    /// The address of the peer.
     pub peer: SocketAddr,
 }
 

@@ -6,14 +6,14 @@ use super::{
 };
 use crate::limits::{MAX_CLAIM_TEXT_BYTES, MAX_TOKEN_DEPTH, MAX_TOKEN_ID_BYTES};
 
-/// What the header says.
+/// The values of the header.
 #[derive(Debug)]
 pub(super) struct Header {
     pub(super) alg: String,
     pub(super) kid: String,
 }
 
-/// What the claims say. Types and lengths are checked, meanings are not.
+/// The values of the claims. Types and lengths are checked, meanings are not.
 #[derive(Debug)]
 pub(super) struct Claims {
     pub(super) iss: String,
@@ -38,7 +38,7 @@ const FORBIDDEN: [&str; 7] = ["crit", "jku", "jwk", "x5u", "x5c", "b64", "zip"];
 /// Names of a media type: upper and lower case are the same (RFC 7515 section 4.1.9).
 const TYPES: [&str; 2] = ["at+jwt", "application/at+jwt"];
 
-/// What becomes of a fraction of a second.
+/// How a fraction of a second is rounded.
 #[derive(Clone, Copy)]
 enum Round {
     Up,
@@ -110,7 +110,7 @@ fn seconds(members: &Object, member: &'static str, round: Round) -> Result<u64, 
     })
 }
 
-/// Digits, a point and digits. Anything else that JSON takes for a number is no time that an issuer would write.
+/// Digits, a point and digits. Other forms of a JSON number are no time that an issuer would write.
 fn decimal(text: &str, round: Round) -> Option<u64> {
     let (whole, fraction) = text.split_once('.')?;
     let digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());

@@ -10,7 +10,7 @@ use crate::{
     limits::{MAX_CHAIN_CERTIFICATES, MAX_TOKEN_BYTES, MAX_TOKEN_DEPTH},
 };
 
-/// Why a token, or the certificate it came with, was refused.
+/// Why a token, or its certificate, was refused.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum IdentityError {
     /// The client certificate carries no usable identity.
@@ -92,7 +92,7 @@ impl IdentityError {
     }
 }
 
-/// What is wrong with a certificate that the authorities vouch for.
+/// The fault of a certificate that the authorities have signed.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum CertificateError {
     /// It could not be read.
@@ -120,7 +120,7 @@ pub enum CertificateError {
     LifetimeTooLong {
         /// From its beginning to its end.
         lifetime: Duration,
-        /// What is allowed.
+        /// The allowed duration.
         allowed: Duration,
     },
     /// The chain is longer than is accepted.
@@ -128,10 +128,10 @@ pub enum CertificateError {
     ChainTooLong,
 }
 
-/// Where a token leaves the form required.
+/// How a token deviates from the required form.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum Malformed {
-    /// More bytes than are looked at.
+    /// More bytes than are read.
     #[error("it has more than {MAX_TOKEN_BYTES} bytes")]
     TooLarge,
     /// Not three parts with dots between.
@@ -163,7 +163,7 @@ pub enum Malformed {
     Member {
         /// Which.
         member: &'static str,
-        /// What it must be.
+        /// The expected form.
         expected: &'static str,
     },
     /// A header member that would change how the token is read.

@@ -1,4 +1,4 @@
-//! What a certificate says of itself: until when, for which names, for what.
+//! The fields of a certificate: its validity, names and uses.
 
 use std::{
     fmt,
@@ -22,7 +22,7 @@ pub struct CertificateFields {
     pub dns_names: Vec<String>,
     /// The addresses among its alternative names.
     pub addresses: Vec<IpAddr>,
-    /// Whose it is and who has issued it: X.501 names in DER. Equal ones are signed by their own key.
+    /// Subject and issuer: X.501 names in DER. A certificate with equal ones is signed by its own key.
     pub subject: Vec<u8>,
     /// See [`subject`](Self::subject).
     pub issuer: Vec<u8>,
@@ -78,7 +78,7 @@ impl CertificateFields {
 }
 
 impl CertificateFields {
-    /// Whether the other may have issued it, by names and keys' names: no signature is looked at.
+    /// Whether the other may have issued it, by names and key ids: no signature is verified.
     pub fn may_be_of(&self, issuer: &Self) -> bool {
         let keys = self.issuer_key_id.as_ref().zip(issuer.key_id.as_ref());
         self.issuer == issuer.subject && keys.is_none_or(|(said, own)| said == own)

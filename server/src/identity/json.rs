@@ -32,7 +32,7 @@ impl Json {
     }
 }
 
-/// Reads one object, nested at most `depth` levels, with nothing after it.
+/// Reads one object, nested at most `depth` levels, with nothing behind it.
 pub(super) fn parse_object(text: &[u8], depth: usize) -> Option<Object> {
     let mut deserializer = serde_json::Deserializer::from_slice(text);
     let value = Strict { depth }.deserialize(&mut deserializer).ok()?;

@@ -36,7 +36,7 @@ pub struct KeySet {
     remarks: Vec<KeyRemark>,
 }
 
-/// What an operator should know of keys of a set that is taken. Nothing of a key is repeated but its `kid`.
+/// A remark for an operator about keys of an accepted set. Nothing of a key is repeated but its `kid`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeyRemark {
     /// Which key, and why it is not used.
@@ -45,7 +45,7 @@ pub struct KeyRemark {
     pub is_suspicious: bool,
 }
 
-/// What is wrong with a key set. Keys count from 1.
+/// The fault of a key set. Keys count from 1.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum KeySetError {
     /// No JWKS at all.
@@ -62,7 +62,7 @@ pub enum KeySetError {
     Key {
         /// Which key.
         number: usize,
-        /// What is wrong with it.
+        /// The fault.
         problem: &'static str,
     },
     /// Not one key that tokens could be verified with.
@@ -70,7 +70,7 @@ pub enum KeySetError {
     NoneUsable(Vec<String>),
 }
 
-/// Whether a key still stands in its issuer's set. The key shares it with every principal that it has vouched for, so
+/// Whether a key is still in its issuer's set. The key shares it with every principal whose token it has signed, so
 /// that their rights end with it, on open streams too.
 #[derive(Clone, Debug, Default)]
 pub struct KeyLife(Arc<AtomicBool>);
@@ -79,7 +79,7 @@ pub struct KeyLife(Arc<AtomicBool>);
 struct VerifyingKey {
     algorithm: SignatureAlgorithm,
     key: DecodingKey,
-    /// SHA-256 over what the key is made of: another key may come under the same `kid`.
+    /// SHA-256 over the key's parameters: another key may have the same `kid`.
     fingerprint: [u8; 32],
     life: KeyLife,
 }
@@ -124,7 +124,7 @@ impl SignatureAlgorithm {
 }
 
 impl KeySet {
-    /// What an operator should know of its keys.
+    /// Remarks for an operator about its keys.
     pub fn remarks(&self) -> &[KeyRemark] {
         &self.remarks
     }
@@ -139,7 +139,7 @@ impl KeySet {
         self.keys.get(kid).map(|key| &key.life)
     }
 
-    /// This set with the lives of those of its keys that stand in `older` too.
+    /// This set with the lives of those of its keys that are in `older` too.
     pub(super) fn succeeding(mut self, older: &Self) -> Self {
         for (kid, key) in &mut self.keys {
             if let Some(same) = older.keys.get(kid).filter(|old| old.fingerprint == key.fingerprint) {
@@ -155,7 +155,7 @@ impl KeySet {
         self.keys.keys().eq(other.keys.keys()) && self.keys.values().zip(other.keys.values()).all(same)
     }
 
-    /// Ends the lives of the keys that do not stand in `newer`.
+    /// Ends the lives of the keys that are not in `newer`.
     pub(super) fn end_all_but(&self, newer: &Self) {
         for (kid, key) in &self.keys {
             if newer.keys.get(kid).is_none_or(|new| new.fingerprint != key.fingerprint) {

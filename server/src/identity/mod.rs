@@ -1,7 +1,7 @@
-//! Identity: who is calling, told by the client certificate and the token together.
+//! Identity: the caller, by the client certificate and the token.
 //!
-//! The door hands over the leaf of a chain it has verified, and [`ConnIdentity`] is made of it once per connection.
-//! Each call brings a token, and [`TokenVerifier`] makes a [`Principal`] of both. This is the only module that reads
+//! The door passes on the leaf of a chain that it has verified, and [`ConnIdentity`] is made of it once for each
+//! connection. Each call brings a token, and [`TokenVerifier`] makes a [`Principal`] of both. Only this module reads
 //! certificates' fields, tokens and key sets.
 
 mod binding;

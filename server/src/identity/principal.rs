@@ -4,7 +4,7 @@ use std::time::SystemTime;
 
 use crate::{grants::Grants, identity::KeyLife, names::TenantName};
 
-/// Who is calling and what they were granted. It holds nothing that could be used to call again.
+/// The caller and its grants. It holds nothing that could be used to call again.
 #[derive(Clone, Debug)]
 pub struct Principal {
     /// The tenant of certificate and token.
@@ -21,7 +21,7 @@ pub struct Principal {
     pub grants: Grants,
     /// The life of the key that signed the token: every right of it ends with it, too.
     pub key: KeyLife,
-    /// SHA-256 of the certificate that the token came with.
+    /// SHA-256 of the certificate that the token was sent with.
     pub certificate_sha256: [u8; 32],
 }
 

@@ -1,4 +1,4 @@
-//! Certificates, keys and tokens for tests, minted anew each time.
+//! Certificates, keys and tokens for tests, made for each test.
 
 use std::{
     collections::BTreeSet,
@@ -108,7 +108,7 @@ impl Signer {
         Self { kid, algorithm, key: KeyPair::generate_for(kind).unwrap() }
     }
 
-    /// The public key as it stands in a key set.
+    /// The public key as in a key set.
     pub(crate) fn jwk(&self) -> Value {
         let raw = self.key.der_bytes();
         let text = |bytes: &[u8]| URL_SAFE_NO_PAD.encode(bytes);
@@ -140,7 +140,7 @@ impl Signer {
         self.sign_text(&self.header().to_string(), &claims.to_string())
     }
 
-    /// Signs whatever stands in header and claims, JSON or not.
+    /// Signs any header and claims, JSON or not.
     pub(crate) fn sign_text(&self, header: &str, claims: &str) -> String {
         let signed = unsigned(header, claims);
         let der = self.key.serialized_der();

@@ -1,7 +1,7 @@
 //! Verifying tokens: JWT `at+jwt` (RFC 9068), bound to the certificate of the connection (RFC 8705).
 //!
-//! The library checks a signature and nothing else: header and claims are read and judged here, because its defaults
-//! take a claim of the wrong type for an absent one.
+//! The library only checks a signature: header and claims are read and judged here, because its defaults treat a claim
+//! of the wrong type as absent.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -27,7 +27,7 @@ use crate::{
     names::TenantName,
 };
 
-/// Who may mint tokens, and for which tenants.
+/// An issuer of tokens, and its tenants.
 #[derive(Clone, Debug)]
 pub struct Issuer {
     /// The `iss` of its tokens.
@@ -40,16 +40,16 @@ pub struct Issuer {
     pub binding: Binding,
 }
 
-/// What is asked of every token, whoever minted it.
+/// The requirements of every token, whoever issued it.
 #[derive(Clone, Debug)]
 pub struct TokenPolicy {
-    /// What tokens must name in `aud`, alone or among others.
+    /// The audience that tokens must name in `aud`, alone or among others.
     pub audience: String,
     /// The longest `exp - iat` accepted.
     pub max_lifetime: Duration,
 }
 
-/// Makes a [`Principal`] of a token and the connection it came on.
+/// Makes a [`Principal`] of a token and its connection.
 #[derive(Debug)]
 pub struct TokenVerifier {
     policy: TokenPolicy,
@@ -77,8 +77,8 @@ impl TokenVerifier {
         }
     }
 
-    /// Replaces the keys of an issuer; false if they are those it has. What was granted by tokens of a key that is no
-    /// longer there ends at once. To be called by one caller at a time.
+    /// Replaces the keys of an issuer; false if they are unchanged. Grants by tokens of a removed key end at once. It
+    /// must be called by one caller at a time.
     pub fn replace_keys(&self, issuer: &str, keys: KeySet) -> bool {
         let mut issuers = BTreeMap::clone(&self.issuers.load());
         let Some(issuer) = issuers.get_mut(issuer).filter(|issuer| !issuer.keys.is_same(&keys)) else {
@@ -160,7 +160,7 @@ impl TokenVerifier {
         let claims = Claims::parse(&decode(parts.claims, "claims")?)?;
         let issuers = self.issuers.load();
         let issuer = issuers.get(&claims.iss).ok_or(IdentityError::IssuerUnknown)?;
-        // Many streams of an honest client come with the same expired token at once: that costs no signature.
+        // Many streams of an honest client may send the same expired token at once: that costs no signature.
         if is_over(&claims, now) {
             return Err(IdentityError::Expired);
         }
@@ -209,7 +209,7 @@ impl TokenVerifier {
     }
 }
 
-/// Why every server refuses a token, whoever brings it, as far as its own words go; nothing is verified.
+/// Why every server refuses a token, by the token alone; nothing is verified.
 pub fn malformed(token: &str) -> Option<Malformed> {
     if token.len() > MAX_TOKEN_BYTES {
         return Some(Malformed::TooLarge);
@@ -222,7 +222,7 @@ pub fn malformed(token: &str) -> Option<Malformed> {
     read(token).err()
 }
 
-/// The parts of a token as they stand in it.
+/// The parts of a token, undecoded.
 struct Parts<'a> {
     header: &'a str,
     claims: &'a str,
@@ -250,7 +250,7 @@ fn decode(part: &str, name: &'static str) -> Result<Vec<u8>, Malformed> {
     URL_SAFE_NO_PAD.decode(part).map_err(|_| Malformed::Base64 { part: name })
 }
 
-/// The key is looked up in its issuer's set only, and its own algorithm is the only one it verifies with.
+/// The key is looked up in its issuer's set only, and it verifies only with its own algorithm.
 fn check_signature(header: &Header, keys: &KeySet, parts: &Parts<'_>) -> Result<KeyLife, IdentityError> {
     let stated = SignatureAlgorithm::parse(&header.alg)
         .ok_or(Malformed::Member { member: "alg", expected: "EdDSA, ES256, ES384 or PS256" })?;

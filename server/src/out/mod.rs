@@ -32,7 +32,7 @@ pub use self::{stream::Stream, target::let_terminals_stop};
 #[derive(Clone, Debug)]
 pub struct Out(Arc<Owner>);
 
-/// Ends the thread when nobody can hand it anything any more.
+/// Ends the thread when no output is left that could pass it anything.
 #[derive(Debug)]
 struct Owner(Arc<Shared>);
 
@@ -56,7 +56,7 @@ impl Out {
         Ok(Self::of("access", Target::file(path)?))
     }
 
-    /// Whether it can be written to at all: a standard stream that is closed takes nothing.
+    /// Whether it can be written to at all: a closed standard stream accepts nothing.
     pub(crate) fn is_open(&self) -> bool {
         self.shared().is_open
     }
@@ -71,8 +71,8 @@ impl Out {
         Self(Arc::new(Owner(Arc::new(Shared::new(name, target)))))
     }
 
-    /// Takes a line, and gives it a line feed if it has none. Never waits; a line that is too long is cut, and one that
-    /// is too many is dropped.
+    /// Writes a line, and adds a line feed if it has none. It never waits; a line that is too long is cut, and one
+    /// beyond the limit is dropped.
     pub fn line(&self, line: impl Into<Vec<u8>>) {
         let mut line = line.into();
         if line.last() != Some(&b'\n') {
@@ -81,12 +81,12 @@ impl Out {
         self.piece(line);
     }
 
-    /// The same of what may end anywhere: what is drawn on a terminal.
+    /// Writes text that need not end with a line: what is drawn on a terminal.
     pub fn piece(&self, piece: Vec<u8>) {
         self.shared().push_line(piece);
     }
 
-    /// Takes a record, which ends with a line feed. What it holds a place in is let go once it is written.
+    /// Writes a record, which ends with a line feed. Its slot is released once it is written.
     pub(crate) fn record(&self, line: Vec<u8>, slot: Option<OwnedSemaphorePermit>) {
         self.shared().push_record(Record { line, slot });
     }

@@ -1,4 +1,4 @@
-//! What waits to be written, between those who tell and the thread.
+//! The lines and records that wait to be written by the thread.
 
 use std::{
     collections::VecDeque,
@@ -17,11 +17,11 @@ use super::{
 };
 use crate::limits::{MAX_LINE_BYTES, MAX_LINES_WAITING, MAX_LINES_WAITING_BYTES};
 
-/// Records that are written together where that is possible.
+/// Records that are written at once where that is possible.
 const BATCH_BYTES: usize = 64 << 10;
-/// Lines that are written before it is looked for records again.
+/// Lines that are written before waiting records are checked again.
 const BATCH_LINES: usize = 64;
-/// What stands at the end of a line that was cut.
+/// The end of a line that was cut.
 const CUT: &[u8] = b" [cut]\n";
 
 /// A line that must not get lost.
@@ -44,7 +44,7 @@ pub(super) struct Shared {
     pub(super) name: &'static str,
     /// Whether there is anything to write to.
     pub(super) is_open: bool,
-    /// What it writes to: the same for two who would be in each other's way.
+    /// The identity of the file: equal for two outputs that would tear each other's lines.
     pub(super) file_id: Option<FileId>,
     state: Mutex<State>,
     /// There is something to do for the thread.
@@ -134,7 +134,7 @@ impl Shared {
         let full =
             state.lines.len() >= MAX_LINES_WAITING || state.line_bytes + line.len() > MAX_LINES_WAITING_BYTES;
         if full || !self.start(&mut state) {
-            // Without a thread, at least what there is room for.
+            // Without a thread, as much is written as is accepted at once.
             let target = state.target.as_mut().filter(|target| target.is_ready(Duration::ZERO));
             if target.is_none_or(|target| target.write(&line).is_err()) {
                 self.drop_lines(1);
@@ -166,7 +166,7 @@ impl Shared {
         }
     }
 
-    /// Waits for something to do; `None`: nobody has anything to tell any more.
+    /// Waits for work; `None` when no output is left.
     pub(super) fn take(&self) -> Option<Work> {
         let mut state = self.lock();
         loop {
@@ -187,7 +187,7 @@ impl Shared {
         }
     }
 
-    /// What was taken is written, or dropped.
+    /// The work was written, or dropped.
     pub(super) fn finished(&self) {
         let mut state = self.lock();
         (state.lines_in_hand, state.records_in_hand) = (0, 0);
@@ -215,7 +215,7 @@ impl Shared {
         self.lock().abandoned
     }
 
-    /// Nothing more will come, and nobody waits for what is there.
+    /// No more work will arrive, and nobody waits for what is left.
     pub(super) fn abandon(&self) {
         self.lock().abandoned = true;
         self.work.notify_all();

@@ -1,8 +1,8 @@
 //! Whether this process was given its standard streams.
 //!
-//! Rust's runtime opens `/dev/null` in the place of a stream that was closed, so that no other file takes its number,
-//! and what is written there seems to be written. Afterwards nothing tells it from a `/dev/null` that somebody has
-//! opened for reading and writing on purpose, as daemons are started. So it is looked before the runtime begins.
+//! Rust's runtime opens `/dev/null` in place of a stream that was closed, so that no other file gets its number, and
+//! writes to it seem to succeed. Afterwards it cannot be distinguished from a `/dev/null` that was opened for reading
+//! and writing on purpose, as daemons are started. So this is checked before the runtime begins.
 
 use std::{
     os::fd::BorrowedFd,

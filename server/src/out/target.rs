@@ -1,5 +1,5 @@
-//! What is written to. A write that could wait is not begun before there is room for it; flags are left alone, since
-//! other processes may have the same description.
+//! The file that is written to. A write that could wait is not begun before there is space for it; flags are not
+//! changed, since other processes may share the description.
 
 use std::{
     fs::{self, File, Metadata, OpenOptions},
@@ -23,7 +23,7 @@ use rustix::{
 
 use super::stream::Stream;
 
-/// What a pipe that is ready takes at once, without waiting and without parting it (`PIPE_BUF`).
+/// The bytes that a ready pipe accepts at once, without waiting and without splitting them (`PIPE_BUF`).
 const AT_ONCE: usize = 4_096;
 
 #[derive(Debug)]
@@ -59,8 +59,8 @@ pub(super) enum Kind {
 /// A file, whatever its name: device and inode.
 pub(super) type FileId = (u64, u64);
 
-/// What may be written at once to what others may write to as well: whole lines, if it begins with one that is not too
-/// long.
+/// The bytes that may be written at once to a file that others write to as well: whole lines, if it begins with one
+/// that is not too long.
 fn whole_lines(bytes: &[u8]) -> &[u8] {
     let max = bytes.get(..AT_ONCE).unwrap_or(bytes);
     let end = max.iter().rposition(|byte| *byte == b'\n');
@@ -147,7 +147,8 @@ impl Target {
         if let Self::File { path, .. } = self { Some(path) } else { None }
     }
 
-    /// Whether there is room, waiting for it so long. What is broken is ready: writing will tell.
+    /// Whether a write would be accepted, after waiting for at most this long. A broken target is ready: writing will
+    /// fail.
     pub(super) fn is_ready(&self, wait: Duration) -> bool {
         let Some(descriptor) = self.open_descriptor() else { return true };
         let wait = Timespec::try_from(wait).ok();
@@ -172,25 +173,25 @@ impl Target {
         }
     }
 
-    /// Whether what is there ends in the midst of a line: somebody was killed.
+    /// Whether the file ends within a line: its writer was killed.
     pub(super) fn is_torn(&self) -> bool {
         let Self::File { path, opened: Some(Opened { file, .. }) } = self else { return false };
         let last =
             file.metadata().ok().filter(Metadata::is_file).and_then(|about| about.len().checked_sub(1));
         let mut byte = [b'\n'];
-        // Where it cannot be read, it is taken to be whole.
+        // A file that cannot be read is assumed to be whole.
         let read = |at| File::open(path).and_then(|file| file.read_exact_at(&mut byte, at)).is_ok();
         last.is_some_and(read) && byte != *b"\n"
     }
 
-    /// Whether there is no file to write to: it was removed, or a pipe has had no reader so far. What is written to a
-    /// file without a name is lost.
+    /// Whether there is no file to write to: it was removed, or a pipe has had no reader so far. Bytes that are written
+    /// to a file without a name are lost.
     pub(super) fn is_lost(&self) -> bool {
         let Self::File { opened, .. } = self else { return false };
         !opened.as_ref().is_some_and(Opened::has_name)
     }
 
-    /// Whether another file stands in the place of the one that is open, or none.
+    /// Whether the name now belongs to another file than the one that is open, or to none.
     pub(super) fn is_moved(&self) -> bool {
         let Self::File { path, .. } = self else { return false };
         let found = fs::metadata(path).ok().map(|found| (found.dev(), found.ino()));
@@ -212,7 +213,7 @@ impl Target {
     }
 }
 
-/// Nobody reads it yet: that may come.
+/// Nobody reads it yet: a reader may still open it.
 fn is_pipe_without_reader(path: &Path, error: &io::Error) -> bool {
     error.raw_os_error() == Some(Errno::NXIO.raw_os_error())
         && fs::metadata(path).is_ok_and(|about| about.file_type().is_fifo())
@@ -222,7 +223,7 @@ impl Opened {
     fn open(path: &Path) -> io::Result<Self> {
         let mut how = OpenOptions::new();
         how.append(true).create(true).mode(0o600);
-        // It may be a pipe by its name, which is opened anew here: nobody else has these flags.
+        // It may be a pipe by its name, which is opened again here: nobody else has these flags.
         let flags = OFlags::NONBLOCK | OFlags::NOCTTY;
         let file = how.custom_flags(i32::try_from(flags.bits()).unwrap_or_default()).open(path)?;
         let kind = Kind::of(file.as_fd());
@@ -234,7 +235,7 @@ impl Opened {
     }
 
     fn has_name(&self) -> bool {
-        // What cannot be asked is found out by writing.
+        // If this fails, writing will show it.
         self.file.metadata().map_or(true, |about| about.nlink() > 0)
     }
 

@@ -37,13 +37,13 @@ fn made_fifo(path: &Path) {
     mknodat(CWD, path, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
 }
 
-/// A reader of a pipe that has a name, whether or not somebody writes.
+/// A reader of a named pipe, whether or not somebody writes.
 fn reader_of(path: &Path) -> File {
     let nonblocking = i32::try_from(OFlags::NONBLOCK.bits()).unwrap();
     File::options().read(true).custom_flags(nonblocking).open(path).unwrap()
 }
 
-/// Reads what there is until the text is so long.
+/// Reads until the text has this length.
 fn read_bytes(from: &mut File, text: &mut Vec<u8>, bytes: usize) {
     let deadline = Instant::now() + PATIENCE;
     while text.len() < bytes {
@@ -68,7 +68,7 @@ fn who_is_not_read_is_held_up_by_nobody_and_what_is_dropped_is_counted() {
     assert!(begun.elapsed() < PATIENCE / 2, "{:?}", begun.elapsed());
     let dropped = out.dropped();
     assert!(dropped > 0, "the queue has no end");
-    // Whoever comes to read after all gets whole lines, in their order.
+    // A reader that starts late gets whole lines, in order.
     let reading = thread::spawn(move || {
         let mut text = String::new();
         let mut some = [0; 4096];
@@ -275,7 +275,7 @@ fn what_cannot_be_made_anew_waits_and_is_never_written_to_a_file_without_a_name(
     fs::create_dir(&logs).unwrap();
     until("it is written", || out.written() == 2);
     assert_eq!(fs::read_to_string(&path).unwrap(), "second\n");
-    // A folder in the place of the file.
+    // A folder in place of the file.
     let failures = out.failures();
     fs::remove_file(&path).unwrap();
     fs::create_dir(&path).unwrap();
@@ -349,7 +349,7 @@ fn an_end_waits_until_its_deadline_and_says_what_is_lost() {
 fn the_thread_ends_with_its_last_owner() {
     let (_reader, out) = piped();
     let shared = Arc::downgrade(&out.0.0);
-    // More than the pipe holds: the thread waits for room.
+    // More than the pipe holds: the thread waits for space.
     (0..100).for_each(|_| out.record(vec![b'x'; 4_096], None));
     drop(out);
     until("the thread has ended", || shared.strong_count() == 0);

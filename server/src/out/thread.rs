@@ -12,16 +12,16 @@ use super::{
     target::Target,
 };
 
-/// How often it is looked whether a file was moved away, and how long a failed write of a record pauses.
+/// How often a file is checked for having been moved, and how long a failed write of a record pauses.
 const CHECK_INTERVAL: Duration = Duration::from_secs(1);
-/// How often failures and dropped lines are told.
+/// How often failures and dropped lines are logged.
 const REPORT_INTERVAL: Duration = Duration::from_secs(30);
-/// How long is waited when a place that seemed ready was not.
+/// The pause when a target that seemed ready was not.
 const NOT_READY: Duration = Duration::from_millis(10);
 
-/// Starts the thread; gives the target back if it cannot.
+/// Starts the thread; returns the target if it cannot.
 pub(super) fn start(name: &'static str, target: Target, shared: Arc<Shared>) -> Result<(), Target> {
-    // A thread that could not be started has dropped what it was given.
+    // A thread that could not be started has dropped its closure.
     let (hand_over, handed_over) = std::sync::mpsc::sync_channel(1);
     let run = move || {
         if let Ok(target) = handed_over.recv() {
@@ -34,7 +34,7 @@ pub(super) fn start(name: &'static str, target: Target, shared: Arc<Shared>) -> 
     }
 }
 
-/// Where the line begins that this is in.
+/// The beginning of the line that contains this position.
 fn begin_of_line(lines: &[u8], at: usize) -> usize {
     let before = lines.get(..at).unwrap_or_default();
     before.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1)
@@ -43,7 +43,7 @@ fn begin_of_line(lines: &[u8], at: usize) -> usize {
 struct Writer {
     shared: Arc<Shared>,
     target: Target,
-    /// What stands before the next line has no line feed at its end.
+    /// The bytes before the next line do not end with a line feed.
     torn: bool,
     checked: Instant,
     reported: Option<Instant>,
@@ -84,8 +84,8 @@ impl Writer {
         }
     }
 
-    /// Tries until all of it is written; false if nobody wants it any more. What was begun in a file that was moved or
-    /// removed is begun anew in the next, from its first line that is not whole there.
+    /// Tries until all of it is written; false if it was abandoned. A record that was begun in a file that was moved or
+    /// removed is written again to the next file, from the first line that is not whole there.
     fn write_whole(&mut self, lines: &[u8]) -> bool {
         let mut at = 0;
         while let Some(rest) = lines.get(at..).filter(|rest| !rest.is_empty()) {
@@ -169,7 +169,7 @@ impl Writer {
         Ok(())
     }
 
-    /// What is written to, by its name.
+    /// The name of the target.
     fn target_name(&self) -> String {
         self.target.path().map_or_else(|| self.shared.name.to_owned(), |path| path.display().to_string())
     }
@@ -188,7 +188,7 @@ impl Writer {
         }
     }
 
-    /// Once lines go out again, and there is room for one more.
+    /// Reports dropped lines once lines are accepted again.
     fn report_dropped(&mut self) {
         let (known, reported) = self.dropped_reported;
         let dropped = self.shared.dropped();

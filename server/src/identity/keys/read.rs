@@ -1,5 +1,5 @@
-//! From a JWKS (RFC 7517) to a [`KeySet`]. Sets of ordinary issuers have keys for encryption, of algorithms that are
-//! not taken here, and of kinds that nobody knew when this was written: they are passed over, and told.
+//! Makes a [`KeySet`] of a JWKS (RFC 7517). Sets of ordinary issuers contain keys for encryption, of algorithms that
+//! are not accepted here, and of unknown kinds: they are skipped, with a remark.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -28,8 +28,8 @@ struct Skipped {
 }
 
 impl KeySet {
-    /// Reads a JWKS. Keys that cannot be used here are passed over; a secret, or two keys of one name, refuse the set,
-    /// and everything that does is told.
+    /// Reads a JWKS. Keys that cannot be used here are skipped; a secret, or two keys of one name, refuse the set, and
+    /// all reasons are reported.
     pub fn parse(json: &[u8]) -> Result<Self, Vec<KeySetError>> {
         let members = parse_object(json, MAX_KEY_SET_DEPTH).ok_or_else(|| vec![KeySetError::Shape])?;
         let Some(Json::Array(keys)) = members.get("keys") else {
@@ -80,7 +80,7 @@ fn refusals(keys: &[Json]) -> Vec<KeySetError> {
         if text(members, "kty") == Some("oct") || SECRET.iter().any(|member| members.contains_key(*member)) {
             refuse("it is a secret; a key set has public keys only");
         }
-        // Whoever reads another one of two keys of a name reads another set, whether both are used or not.
+        // A reader that chooses the other one of two keys of a name reads another set, whether both are used or not.
         if text(members, "kid").is_some_and(|kid| !kids.insert(kid)) {
             refuse("its kid is another key's too");
         }

@@ -102,7 +102,7 @@ fn a_key_that_is_replaced_ends_what_it_vouched_for() {
     let principal = verify().unwrap();
     let name = issuer("taxation");
     assert!(!verifier.replace_keys("https://nobody.example", keys(&[&signer])));
-    // The same keys, and more of them: nothing ends.
+    // The old keys and another one: nothing ends.
     let next = Signer::new("key-3", Algorithm::ES256);
     assert!(verifier.replace_keys(&name, keys(&[&signer, &next])));
     assert!(!verifier.replace_keys(&name, keys(&[&next, &signer])));
@@ -184,7 +184,7 @@ fn tenants_of_certificate_token_and_issuer_agree() {
     let error = setting.judge(|claims| claims["tenant"] = json!("public-security"));
     assert_eq!(error, Some(IdentityError::TenantMismatch));
     assert!(is_malformed(&setting.judge(|claims| claims["tenant"] = json!("Taxation"))));
-    // Taxation's issuer mints for the other tenant, and the token comes with that tenant's certificate.
+    // Taxation's issuer signs for the other tenant, and the token is sent with that tenant's certificate.
     let foreign = connection("public-security", "licences");
     let mut claims = claims(&foreign, "posthouse:publish:public-security/a/b");
     claims["iss"] = json!(issuer("taxation"));

@@ -50,14 +50,14 @@ fn keycloak() {
     usable(&parsed, &[("es", es), ("ed", ed), ("ps", ps)]);
     assert_eq!(parsed.remarks().len(), 3, "{:?}", parsed.remarks());
     assert!(parsed.remarks().iter().all(|remark| !remark.is_suspicious));
-    // As it is installed: nothing here can be used, and it is told which algorithm stands there.
+    // As it is installed: no key can be used here, and the error names its algorithm.
     let text = parse(&set[..2]).unwrap_err()[0].to_string();
     assert!(text.contains("\"RS256\"") && text.contains("\"enc\""), "{text}");
 }
 
 #[test]
 fn entra_id() {
-    // No alg; the issuer stands beside each key, and the certificate's thumbprint is the kid.
+    // No alg; each key names its issuer, and the certificate's thumbprint is the kid.
     let more = json!({
         "use": "sig", "x5t": "nOo3ZDrODXEK1jKWhXslHR_KXEg", "x5c": chain(),
         "issuer": "https://login.microsoftonline.com/{tenantid}/v2.0", "cloud_instance_name": "microsoftonline.com",

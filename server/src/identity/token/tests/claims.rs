@@ -196,7 +196,7 @@ fn items_of_others_and_more_blanks_are_no_matter() {
     ] {
         assert_eq!(grants(&scope), Ok(own.clone()), "{scope}");
     }
-    // What has none of ours opens nothing, and is a token all the same.
+    // A scope without one of our grants allows nothing, and is valid nevertheless.
     for scope in ["", " ", "openid profile", &format!("openid\t{SCOPE}"), "publish:taxation/returns/inbox"] {
         assert!(!grants(scope).unwrap().name(Action::Publish), "{scope}");
     }
