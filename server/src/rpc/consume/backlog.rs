@@ -16,7 +16,7 @@ use crate::{
         consume::{source::Source, telemetry},
         context::Context,
         wire::{
-            delivery::{self, Outgoing, batch},
+            delivery::{LeasedMessage, batch},
             status::ApiError,
         },
     },
@@ -153,11 +153,11 @@ impl Backlog {
 }
 
 /// Puts deliveries into frames, those that are resumed and those that are new into different ones; how many bytes they are.
-fn cut(deliveries: Vec<Outgoing>, now: Now, frames: &mut Vec<Frame>) -> usize {
-    let (mut cut, mut bytes, mut sum) = (Vec::<Outgoing>::with_capacity(deliveries.len()), 0, 0);
+fn cut(deliveries: Vec<LeasedMessage>, now: Now, frames: &mut Vec<Frame>) -> usize {
+    let (mut cut, mut bytes, mut sum) = (Vec::<LeasedMessage>::with_capacity(deliveries.len()), 0, 0);
     for delivery in deliveries {
         let size = delivery.encoded_len(now);
-        let other = |last: &Outgoing| bytes + size > FRAME_BYTES || last.resumed != delivery.resumed;
+        let other = |last: &LeasedMessage| bytes + size > FRAME_BYTES || last.resumed != delivery.resumed;
         if cut.last().is_some_and(other) {
             frames.push(frame(std::mem::take(&mut cut), now, bytes));
             bytes = 0;
@@ -172,7 +172,7 @@ fn cut(deliveries: Vec<Outgoing>, now: Now, frames: &mut Vec<Frame>) -> usize {
 }
 
 /// One frame of these, and the leases that are new in it.
-fn frame(deliveries: Vec<Outgoing>, now: Now, bytes: usize) -> Frame {
+fn frame(deliveries: Vec<LeasedMessage>, now: Now, bytes: usize) -> Frame {
     let new = deliveries.iter().filter(|delivery| !delivery.resumed).map(|delivery| delivery.live);
     let leases = new.collect();
     Frame { batch: batch(deliveries, now), leases, bytes }
@@ -202,7 +202,7 @@ pub(crate) async fn deliveries(
     context: &Context,
     source: &Source,
     live: &[LiveDelivery],
-) -> Result<(Vec<Outgoing>, usize), ApiError> {
+) -> Result<(Vec<LeasedMessage>, usize), ApiError> {
     let sequences: Vec<u64> = live.iter().map(|l| l.item.sequence).collect();
     let bodies = read_bodies(context, source, &sequences, Amount::ALL).await?;
     let read = bodies.len();
@@ -229,9 +229,9 @@ async fn read_bodies(
     Ok(bodies)
 }
 
-fn delivery(source: &Source, live: &LiveDelivery, body: bodies::Body, resumed: bool) -> Outgoing {
+fn delivery(source: &Source, live: &LiveDelivery, body: bodies::Body, resumed: bool) -> LeasedMessage {
     let name: &QueueResource = source.permit.queue();
-    delivery::delivery(source.at.queue, name, live, body, resumed)
+    LeasedMessage::new(source.at.queue, name, live, body, resumed)
 }
 
 #[cfg(test)]

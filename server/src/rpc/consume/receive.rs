@@ -21,7 +21,7 @@ use crate::{
             telemetry::{self, slots_of},
         },
         context::{self, Context},
-        wire::{convert, deadline::Deadline, delivery::Outgoing, status::ApiError},
+        wire::{convert, deadline::Deadline, delivery::LeasedMessage, status::ApiError},
     },
 };
 
@@ -103,7 +103,7 @@ pub(crate) async fn receive(
     telemetry::delivered(&context.observer, &source.permit, &deliveries, now, slots);
     let taken = SendTracker::before_end(|| session.close_keeping_leases());
     let now = context.clock.now();
-    let deliveries = deliveries.into_iter().map(|delivery| delivery.whole(now)).collect();
+    let deliveries = deliveries.into_iter().map(|delivery| delivery.into_delivery(now)).collect();
     Ok(Received { deliveries, taken: Some((taken, charge)) })
 }
 
@@ -162,9 +162,9 @@ async fn first_grant(
 }
 
 /// How many deliveries an answer takes: attributes count as well as payloads, and clients refuse what is larger.
-fn fitting(deliveries: &[Outgoing], now: Now) -> usize {
+fn fitting(deliveries: &[LeasedMessage], now: Now) -> usize {
     let mut bytes = 0;
-    let fits = |delivery: &&Outgoing| {
+    let fits = |delivery: &&LeasedMessage| {
         bytes += delivery.encoded_len(now) + FRAMING_BYTES;
         bytes <= limits::MAX_FRAME_BYTES
     };

@@ -13,7 +13,7 @@ use crate::{
     rpc::{
         access_record::record,
         consume::settlements::Decided,
-        wire::{convert, delivery::Outgoing},
+        wire::{convert, delivery::LeasedMessage},
     },
 };
 
@@ -26,7 +26,7 @@ pub(crate) fn slots_of(deliveries: usize) -> u32 {
 pub(crate) fn delivered(
     observer: &Observer,
     permit: &Permit<methods::Consuming>,
-    deliveries: &[Outgoing],
+    deliveries: &[LeasedMessage],
     now: Now,
     slots: Option<RecordSlot>,
 ) {
@@ -42,7 +42,7 @@ pub(crate) fn delivered(
 fn count_deliveries(
     observer: &Observer,
     permit: &Permit<methods::Consuming>,
-    deliveries: &[Outgoing],
+    deliveries: &[LeasedMessage],
     now: Now,
 ) {
     let messages = &observer.metrics.messages;
@@ -70,14 +70,17 @@ fn count_deliveries(
 }
 
 /// One record, or several when the sequences are too scattered for one.
-fn delivery_records(permit: &Permit<methods::Consuming>, deliveries: &[Outgoing]) -> Vec<Record<'static>> {
+fn delivery_records(
+    permit: &Permit<methods::Consuming>,
+    deliveries: &[LeasedMessage],
+) -> Vec<Record<'static>> {
     let mut rest = deliveries.iter().peekable();
     let mut records = Vec::new();
     while rest.peek().is_some() {
         let mut record = record(Action::Deliver, "deliver", permit);
         while !record.sequences.is_full()
             && !record.leases.is_full()
-            && let Some(Outgoing { live, .. }) = rest.next()
+            && let Some(LeasedMessage { live, .. }) = rest.next()
         {
             record.count += 1;
             record.sequences.add(None, live.item.sequence);
@@ -89,7 +92,7 @@ fn delivery_records(permit: &Permit<methods::Consuming>, deliveries: &[Outgoing]
 }
 
 /// The message's stay in the queue, if its producer's trace is sampled.
-fn trace(telemetry: &Telemetry, permit: &Permit<methods::Consuming>, outgoing: &Outgoing, now: Now) {
+fn trace(telemetry: &Telemetry, permit: &Permit<methods::Consuming>, outgoing: &LeasedMessage, now: Now) {
     let Some(traceparent) = outgoing.attributes.get(TRACEPARENT).filter(|_| !outgoing.resumed) else {
         return;
     };
