@@ -22,7 +22,7 @@ use crate::{
             redrive,
         },
         context::{Context, queue_name},
-        layers::watch::Call,
+        layers::call::Call,
         request::admission,
         wire::{convert, status::ApiError},
     },
@@ -42,7 +42,7 @@ impl Messages for MessagesService {
     ) -> Result<Response<MessageStatus>, Status> {
         let admission = admission(&request)?;
         // An id is all that is known of the resource.
-        Call::names(&request, &request.get_ref().message_id);
+        Call::record_resource(&request, &request.get_ref().message_id);
         let FindMessageRequest { message_id, subscription } = request.into_inner();
         Ok(Response::new(self.find(&admission, &message_id, &subscription).await?))
     }
@@ -52,7 +52,7 @@ impl Messages for MessagesService {
         request: Request<ListDeadLettersRequest>,
     ) -> Result<Response<ListDeadLettersResponse>, Status> {
         let admission = admission(&request)?;
-        Call::names(&request, &request.get_ref().queue);
+        Call::record_resource(&request, &request.get_ref().queue);
         Ok(Response::new(self.list(&admission, request.into_inner()).await?))
     }
 
@@ -61,7 +61,7 @@ impl Messages for MessagesService {
         request: Request<RedriveDeadLettersRequest>,
     ) -> Result<Response<RedriveDeadLettersResponse>, Status> {
         let admission = admission(&request)?;
-        Call::names(&request, &request.get_ref().queue);
+        Call::record_resource(&request, &request.get_ref().queue);
         Ok(Response::new(redrive::redrive(&self.context, &admission, request.into_inner()).await?))
     }
 }

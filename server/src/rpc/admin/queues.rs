@@ -26,7 +26,7 @@ use crate::{
             requests,
         },
         context::{Context, Department, queue_name, queue_not_found},
-        layers::watch::Call,
+        layers::call::Call,
         request::admission,
         wire::{convert, status::ApiError},
     },
@@ -45,7 +45,7 @@ struct Managed<M: Asks<methods::Managing>> {
 
 impl<M: Asks<methods::Managing>> Managed<M> {
     fn by<T>(request: &Request<T>, field: &'static str, name: &str) -> Result<Self, Status> {
-        Call::names(request, name);
+        Call::record_resource(request, name);
         let admission: Admission<M> = admission(request)?;
         let permit = admission.permit(&queue_name(field, name)?).map_err(ApiError::from)?;
         Ok(Self { admission, permit })
@@ -127,7 +127,7 @@ impl Queues for QueuesService {
 
     async fn get_queue(&self, request: Request<GetQueueRequest>) -> Result<Response<Queue>, Status> {
         let admission = admission::<methods::GetQueue, _>(&request)?;
-        Call::names(&request, &request.get_ref().name);
+        Call::record_resource(&request, &request.get_ref().name);
         let name = queue_name("name", &request.get_ref().name)?;
         let permit = admission.permit(&name).map_err(ApiError::from)?;
         Ok(Response::new(self.get(&permit).await?))
@@ -138,7 +138,7 @@ impl Queues for QueuesService {
         request: Request<ListQueuesRequest>,
     ) -> Result<Response<ListQueuesResponse>, Status> {
         let admission = admission::<methods::ListQueues, _>(&request)?;
-        Call::names(&request, &request.get_ref().parent);
+        Call::record_resource(&request, &request.get_ref().parent);
         let ListQueuesRequest { parent, page_size, page_token } = request.into_inner();
         let parent = parent.parse::<DepartmentResource>().map_err(ApiError::from)?;
         let shown = admission.filter::<methods::Listing>(&parent).map_err(ApiError::from)?;

@@ -18,8 +18,8 @@ use crate::{
         context::Context,
         detached::Detached,
         layers::{
-            intake::{Held, Requests},
-            watch::Call,
+            call::Call,
+            intake::{RequestCharge, Requests},
         },
         request::{self, admission},
         stream::task::StreamTask,
@@ -59,7 +59,7 @@ impl Consumer for ConsumerService {
 
     async fn receive(&self, request: Request<ReceiveRequest>) -> Result<Response<ReceiveResponse>, Status> {
         let admission = admission(&request)?;
-        Call::names(&request, &request.get_ref().queue);
+        Call::record_resource(&request, &request.get_ref().queue);
         let deadline = Deadline::of(&request);
         let accounts = request::accounts(&request)?;
         let request = request.into_inner();
@@ -74,8 +74,8 @@ impl Consumer for ConsumerService {
 
     async fn settle(&self, request: Request<SettleRequest>) -> Result<Response<SettleResponse>, Status> {
         let admission = admission::<methods::Settle, _>(&request)?;
-        Call::names(&request, &request.get_ref().queue);
-        let held = Held::of(&request);
+        Call::record_resource(&request, &request.get_ref().queue);
+        let held = RequestCharge::of(&request);
         let SettleRequest { queue, subscription, settlements } = request.into_inner();
         let source = Source::open(&self.context, &admission, &queue, &subscription, &[]).await?;
         let context = Arc::clone(&self.context);
@@ -93,7 +93,7 @@ impl Consumer for ConsumerService {
         request: Request<ExtendLeasesRequest>,
     ) -> Result<Response<ExtendLeasesResponse>, Status> {
         let admission = admission::<methods::ExtendLeases, _>(&request)?;
-        Call::names(&request, &request.get_ref().queue);
+        Call::record_resource(&request, &request.get_ref().queue);
         let ExtendLeasesRequest { queue, subscription, tokens, lease_duration } = request.into_inner();
         let source = Source::open(&self.context, &admission, &queue, &subscription, &[]).await?;
         let extended = source.extend(&self.context, &tokens, lease_duration.as_ref()).await?;

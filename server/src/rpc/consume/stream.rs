@@ -27,7 +27,7 @@ use crate::{
             source::Source,
         },
         context,
-        layers::intake::{Arrived, Frames},
+        layers::intake::{Arrived, RequestFrames},
         stream::{
             connection::PROTOCOL_VERSION,
             outbox::{Gone, Outbox, OutboxState},
@@ -139,7 +139,7 @@ impl Protocol for Consuming {
     async fn next(
         &mut self,
         task: &StreamTask,
-        requests: &mut Frames<ConsumeRequest>,
+        requests: &mut RequestFrames<ConsumeRequest>,
         OutboxState { clear, has_capacity }: OutboxState,
     ) -> Result<Event, ApiError> {
         let deliveries = &task.connection.accounts.deliveries;
@@ -203,7 +203,7 @@ impl Protocol for Consuming {
     async fn close(
         mut self,
         task: &StreamTask,
-        requests: &mut Frames<ConsumeRequest>,
+        requests: &mut RequestFrames<ConsumeRequest>,
         out: &mut Outbox<Outgoing>,
         ended: Result<(), ApiError>,
     ) -> Result<SessionHandle, ApiError> {
@@ -227,7 +227,7 @@ impl Protocol for Consuming {
 
 impl Consuming {
     /// Makes the settlements that had come before the client went away, although nobody hears of it.
-    async fn settle_rest(&mut self, task: &StreamTask, requests: &mut Frames<ConsumeRequest>) {
+    async fn settle_rest(&mut self, task: &StreamTask, requests: &mut RequestFrames<ConsumeRequest>) {
         loop {
             let listens = self.answers.len() < MAX_PENDING_SETTLES;
             tokio::select! {

@@ -15,8 +15,8 @@ use crate::{
         context::Context,
         detached::Detached,
         layers::{
-            intake::{Held, Requests},
-            watch::Call,
+            call::Call,
+            intake::{RequestCharge, Requests},
         },
         publish::{
             batch::{gather, propose},
@@ -40,8 +40,8 @@ pub(crate) struct PublisherService {
 impl Publisher for PublisherService {
     async fn publish(&self, request: Request<PublishRequest>) -> Result<Response<PublishResponse>, Status> {
         let admission = admission::<methods::Publish, _>(&request)?;
-        Call::names(&request, &request.get_ref().queue);
-        let held = Held::of(&request);
+        Call::record_resource(&request, &request.get_ref().queue);
+        let held = RequestCharge::of(&request);
         let connection = request::connection(&request)?;
         let accounts = request::accounts(&request)?;
         let PublishRequest { queue, mut messages, producer, atomic } = request.into_inner();

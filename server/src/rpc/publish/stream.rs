@@ -15,7 +15,7 @@ use crate::{
     policy::{Admission, Permit, methods},
     rpc::{
         context::{Context, queue_name},
-        layers::intake::{Arrived, Frames},
+        layers::intake::{Arrived, RequestFrames},
         publish::{
             answer::{Answered, Outgoing, Undecided, answer},
             batch::{check_producer, propose},
@@ -113,7 +113,7 @@ impl Protocol for Publishing {
     async fn next(
         &mut self,
         _: &StreamTask,
-        requests: &mut Frames<PublishStreamRequest>,
+        requests: &mut RequestFrames<PublishStreamRequest>,
         outbox: OutboxState,
     ) -> Result<Event, ApiError> {
         let listens =
@@ -147,7 +147,7 @@ impl Protocol for Publishing {
     async fn close(
         self,
         _: &StreamTask,
-        _: &mut Frames<PublishStreamRequest>,
+        _: &mut RequestFrames<PublishStreamRequest>,
         out: &mut Outbox<Outgoing>,
         ended: Result<(), ApiError>,
     ) -> Result<(), ApiError> {

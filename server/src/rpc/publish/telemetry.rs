@@ -7,8 +7,9 @@ use posthouse_engine::outcome::{EntryResult, Published};
 use crate::{
     observe::{Action, Observer, RecordSlot},
     rpc::{
-        access_record::record, layers::watch::name as code_name, publish::target::Target,
-        wire::status::ApiError,
+        access_record::record,
+        publish::target::Target,
+        wire::{code_name::code_name, status::ApiError},
     },
 };
 

@@ -10,7 +10,7 @@ use crate::{
     account::ConnectionAccounts,
     door::{CallTask, ConnectionAuth},
     identity::ConnIdentity,
-    rpc::{layers::intake::Frames, request, wire::status::ApiError},
+    rpc::{layers::intake::RequestFrames, request, wire::status::ApiError},
 };
 
 /// The only version so far.
@@ -45,7 +45,7 @@ impl Connection {
 
 /// The first frame, if it comes in time.
 pub(crate) async fn first_frame<T: prost::Message + Default>(
-    frames: &mut Frames<T>,
+    frames: &mut RequestFrames<T>,
     drain_signal: &CancellationToken,
 ) -> Result<Option<T>, ApiError> {
     tokio::select! {

@@ -20,7 +20,7 @@ use crate::{
     policy::{Admission, Check, Permit, Rpc},
     rpc::{
         context::Context,
-        layers::{auth::verify, intake::Frames, watch::Call},
+        layers::{auth::verify, call::Call, intake::RequestFrames},
         stream::{
             connection::{Connection, check_version, first_frame},
             outbox::{Gone, Outbox, OutboxState, outbox},
@@ -89,7 +89,7 @@ pub(crate) trait Protocol: Sized + Send + 'static {
     fn next(
         &mut self,
         task: &StreamTask,
-        requests: &mut Frames<Self::Request>,
+        requests: &mut RequestFrames<Self::Request>,
         outbox: OutboxState,
     ) -> impl Future<Output = Result<Self::Event, ApiError>> + Send;
 
@@ -113,7 +113,7 @@ pub(crate) trait Protocol: Sized + Send + 'static {
     fn close(
         self,
         task: &StreamTask,
-        requests: &mut Frames<Self::Request>,
+        requests: &mut RequestFrames<Self::Request>,
         out: &mut Outbox<Self::Outgoing>,
         ended: Result<(), ApiError>,
     ) -> impl Future<Output = Result<Self::Rest, ApiError>> + Send;
@@ -147,7 +147,7 @@ impl StreamTask {
     pub(crate) fn run<P: Protocol>(
         self,
         admission: Admission<P::Method>,
-        requests: Frames<P::Request>,
+        requests: RequestFrames<P::Request>,
     ) -> (impl Stream<Item = Result<P::Outgoing, Status>> + Send + 'static + use<P>, oneshot::Receiver<P::Rest>)
     {
         let (mut out, frames) = outbox(self.connection.task.clone(), &self.connection.accounts);
@@ -163,7 +163,7 @@ impl StreamTask {
     async fn serve<P: Protocol>(
         &self,
         admission: &Admission<P::Method>,
-        mut requests: Frames<P::Request>,
+        mut requests: RequestFrames<P::Request>,
         out: &mut Outbox<P::Outgoing>,
     ) -> Result<P::Rest, ApiError> {
         let first = first_frame(&mut requests, &self.connection.drain_signal).await?;
@@ -177,7 +177,7 @@ impl StreamTask {
     async fn exchange<P: Protocol>(
         &self,
         protocol: &mut P,
-        requests: &mut Frames<P::Request>,
+        requests: &mut RequestFrames<P::Request>,
         out: &mut Outbox<P::Outgoing>,
     ) -> Result<(), ApiError> {
         let mut ticks = ticks();
@@ -226,7 +226,7 @@ impl StreamTask {
     /// Checks the version that a client speaks, and records which queue its stream is about.
     pub(crate) fn opens(&self, queue: &str, version: u32) -> Result<(), ApiError> {
         if let Some(call) = &self.call {
-            call.is_about(queue);
+            call.set_resource(queue);
         }
         check_version(version)
     }

@@ -1,6 +1,7 @@
 //! Between the types of the schema and those of the engine: values, errors, and the encoding of deliveries.
 
 pub(crate) mod convert;
+pub(super) mod code_name;
 pub(super) mod deadline;
 pub(super) mod delivery;
 pub(super) mod status;
