@@ -344,7 +344,7 @@ fn flusher(
 }
 
 /// The services and layers that answer authenticated calls.
-type Calls = rpc::Placed<Envelope<Intake<rpc::Changes<Explain<Routes>>>>>;
+type Calls = rpc::AcquireTenantSlot<Envelope<Intake<rpc::RecordChanges<Explain<Routes>>>>>;
 
 fn routes(
     context: Context,
@@ -353,7 +353,7 @@ fn routes(
 ) -> rpc::Watch<Auth<Calls>> {
     let tasks = context.streams.clone();
     let calls =
-        rpc::Calls { quota: context.quota.clone(), refused: observer.metrics.rpc.calls_limited.clone() };
+        rpc::CallLimits { quota: context.quota.clone(), refused: observer.metrics.rpc.calls_limited.clone() };
     let context = Arc::new(context);
     let publisher = rpc::PublisherService { context: Arc::clone(&context), tokens: Arc::clone(tokens) };
     let consumer = rpc::ConsumerService { context: Arc::clone(&context), tokens: Arc::clone(tokens) };
@@ -365,8 +365,8 @@ fn routes(
         .add_service(QueuesServer::new(queues).max_decoding_message_size(max_frame))
         .add_service(MessagesServer::new(messages).max_decoding_message_size(max_frame))
         .add_service(rpc::health(observer));
-    let changes = rpc::Changes::new(Arc::clone(observer), tasks, rpc::explain(routes.prepare()));
-    let services = rpc::Placed(Envelope::new(Intake::new(context, changes)));
+    let changes = rpc::RecordChanges::new(Arc::clone(observer), tasks, rpc::explain(routes.prepare()));
+    let services = rpc::AcquireTenantSlot(Envelope::new(Intake::new(context, changes)));
     let guarded = AuthLayer::new(Arc::clone(tokens), calls).layer(services);
     rpc::WatchLayer::new(Arc::clone(observer)).layer(guarded)
 }

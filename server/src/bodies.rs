@@ -24,7 +24,7 @@ pub(crate) struct Body {
     /// The time of the batch that published it.
     pub(crate) published_at_ms: u64,
     /// That time as the wall clock shows it.
-    pub(crate) shown_published_at_ms: u64,
+    pub(crate) published_wall_ms: u64,
     /// Of a message that was moved to a dead-letter queue.
     pub(crate) origin: Option<Box<DeadLetterOrigin>>,
     pub(crate) attributes: BTreeMap<String, String>,
@@ -171,9 +171,9 @@ fn split(value: Bytes) -> Result<(BodyHeader, Bytes), BodyError> {
 fn decoded(header: BodyHeader, content: impl Buf) -> Result<Body, BodyError> {
     let PlainContent { attributes, payload } =
         content::open(content).map_err(|why| BodyError(why.to_string()))?;
-    let (published_at_ms, shown_published_at_ms) = (header.published_at_ms, header.wall_published_at_ms());
+    let (published_at_ms, published_wall_ms) = (header.published_at_ms, header.wall_published_at_ms());
     let origin = header.dead_letter.map(Box::new);
-    Ok(Body { published_at_ms, shown_published_at_ms, origin, attributes, payload })
+    Ok(Body { published_at_ms, published_wall_ms, origin, attributes, payload })
 }
 
 #[cfg(test)]
@@ -290,7 +290,7 @@ mod tests {
             let whole = from_value([&head[..], &content].concat().into()).unwrap();
             let parts = from_parts(head, content).unwrap();
             for body in [&whole, &parts] {
-                prop_assert_eq!((body.published_at_ms, body.shown_published_at_ms), (7, 5));
+                prop_assert_eq!((body.published_at_ms, body.published_wall_ms), (7, 5));
                 prop_assert_eq!(body.origin.as_deref(), header.dead_letter.as_ref());
                 prop_assert_eq!(&body.payload, &payload);
                 let found: HashMap<_, _> = body.attributes.clone().into_iter().collect();

@@ -1,4 +1,4 @@
-//! What the handlers share, and the way from a name to what it names.
+//! The state that all handlers share, and the look-up of departments, queues and subscriptions by name.
 
 use std::{
     sync::{
@@ -10,7 +10,9 @@ use std::{
 
 use posthouse_engine::{
     halt::Halt,
-    ids::{DEFAULT_SUBSCRIPTION_NAME, QueueRef, ShardId, SubscriptionRef, TenantId},
+    ids::{DEFAULT_SUBSCRIPTION_NAME, DepartmentId, QueueRef, ShardId, SubscriptionRef, TenantId},
+    kv::Kv,
+    machine::ShardMachine,
     outcome::QueueView,
     schema::Holder,
 };
@@ -34,7 +36,7 @@ use crate::{
     store::Store,
 };
 
-/// What the handlers share.
+/// The state that all handlers share.
 pub(crate) struct Context {
     pub(crate) shards: Shards,
     pub(crate) catalogue: Arc<Catalogue>,
@@ -45,28 +47,28 @@ pub(crate) struct Context {
     pub(crate) observer: Arc<Observer>,
     pub(crate) clock: Arc<Clock>,
     pub(crate) drain: CancellationToken,
-    /// The tasks of streams: the server ends after them.
+    /// The tasks of streams and of detached work. The server ends after them.
     pub(crate) streams: TaskTracker,
     pub(crate) fair_gate: Arc<FairGate>,
     next_session: AtomicU64,
 }
 
-/// A department, found.
+/// A department that was found by its name.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Department {
     pub(crate) shard: ShardId,
     pub(crate) tenant: TenantId,
-    pub(crate) id: posthouse_engine::ids::DepartmentId,
+    pub(crate) id: DepartmentId,
 }
 
 impl Department {
-    /// Where its events go, and whose they are.
+    /// The shard that its events go to, and the tenant that they are counted for.
     pub(crate) fn origin(self) -> Origin {
         Origin { shard: self.shard, tenant: Some(self.tenant) }
     }
 }
 
-/// A queue, found.
+/// A queue that was found by its name.
 #[derive(Debug, Clone)]
 pub(crate) struct FoundQueue {
     pub(crate) department: Department,
@@ -75,7 +77,7 @@ pub(crate) struct FoundQueue {
 }
 
 impl Context {
-    #[allow(clippy::too_many_arguments, reason = "it is called once, and each is another room")]
+    #[allow(clippy::too_many_arguments, reason = "it is called once, and each is another module")]
     pub(crate) fn new(
         shards: Shards,
         catalogue: Arc<Catalogue>,
@@ -107,8 +109,8 @@ impl Context {
         SessionKey(self.next_session.fetch_add(1, Ordering::Relaxed))
     }
 
-    /// A place for the record of a batch that is about to be published, where such are recorded. Who has `waited` in vain just now
-    /// does not wait again.
+    /// A slot for the access record of a batch that is about to be published; `None` where publishes are not recorded.
+    /// A caller that has just `waited` in vain does not wait again.
     pub(crate) async fn publish_slot(&self, waited: bool) -> Result<Option<RecordSlot>, ApiError> {
         let access = &self.observer.access;
         if !access.keeps_messages() {
@@ -118,23 +120,17 @@ impl Context {
         slot.map(Some).ok_or_else(ApiError::access_not_recorded)
     }
 
-    /// Where a department is. Called after authorisation, so its absence may be told.
+    /// The department of this name. It is called after authorisation, so the caller may know that there is none.
     pub(crate) fn department(&self, name: &DepartmentResource) -> Result<Department, ApiError> {
         let directory = self.catalogue.directory();
         let found = directory.department(name.tenant.as_str(), name.department.as_str());
-        let found = found.filter(|d| !d.closed).ok_or_else(|| {
-            ApiError::new(
-                Code::NotFound,
-                ErrorReason::DepartmentNotFound,
-                format!(
-                    "department {name} does not exist; departments are declared in the server's configuration"
-                ),
-            )
-        })?;
+        let found = found
+            .filter(|d| !d.closed)
+            .ok_or_else(|| ApiError::department_not_found(format_args!("department {name}")))?;
         Ok(Department { shard: found.shard, tenant: found.tenant, id: found.id })
     }
 
-    /// What the tenant may use. A tenant that is not configured has no departments, so its absence is not told.
+    /// The quota of a tenant. One that is not configured has none, which the error does not say to the caller.
     pub(crate) fn quota(&self, tenant: &TenantName) -> Result<&Arc<TenantQuota>, ApiError> {
         self.quota.tenant(tenant).ok_or_else(|| ApiError::fault("a tenant has no quota"))
     }
@@ -149,7 +145,7 @@ impl Context {
         Ok(FoundQueue { department, at: QueueRef { department: id, queue: view.queue }, view })
     }
 
-    /// The subscription of this name; an empty name is the default one's.
+    /// The subscription of this name. An empty name is that of the default subscription.
     pub(crate) async fn subscription(
         &self,
         queue: &FoundQueue,
@@ -157,47 +153,40 @@ impl Context {
         name: &str,
     ) -> Result<SubscriptionRef, ApiError> {
         let (at, wanted) = (queue.at, subscription_name(name).to_owned());
-        let read = move |m: &mut posthouse_engine::machine::ShardMachine,
-                         kv: &dyn posthouse_engine::kv::Kv| {
+        let read = move |m: &mut ShardMachine, kv: &dyn Kv| {
             let found = m.subscription_by_name(kv, at, &wanted)?;
             let deleted = found.is_none() && m.queue(kv, at)?.is_none();
             Ok::<_, Halt>((found, deleted))
         };
         let (found, deleted) = self.shards.query(queue.department.origin(), read).await??;
         if deleted {
-            // Since it was looked for.
+            // The queue was deleted after it was found.
             return Err(ApiError::queue_deleted());
         }
         let subscription = found.ok_or_else(|| {
-            ApiError::new(
-                Code::NotFound,
-                ErrorReason::SubscriptionNotFound,
-                format!("queue {resource} has no such subscription; leave it empty for {DEFAULT_SUBSCRIPTION_NAME:?}"),
-            )
+            let default = DEFAULT_SUBSCRIPTION_NAME;
+            let text = format!("queue {resource} has no such subscription; leave it empty for {default:?}");
+            ApiError::new(Code::NotFound, ErrorReason::SubscriptionNotFound, text)
         })?;
         Ok(SubscriptionRef { queue: at, subscription })
     }
 }
 
-/// The name of a queue in a field of a request.
+/// Parses the name of a queue in a field of a request.
 pub(crate) fn queue_name(field: &'static str, name: &str) -> Result<QueueResource, ApiError> {
     name.parse().map_err(|error| ApiError::name(field, &error))
 }
 
-/// An empty subscription name means the default one.
+/// The subscription name of a request. An empty one means the default subscription.
 pub(crate) fn subscription_name(name: &str) -> &str {
     if name.is_empty() { DEFAULT_SUBSCRIPTION_NAME } else { name }
 }
 
 pub(crate) fn queue_not_found(name: &QueueResource) -> ApiError {
-    ApiError::new(
-        Code::NotFound,
-        ErrorReason::QueueNotFound,
-        format!("queue {name} does not exist; create it with CreateQueue"),
-    )
+    ApiError::queue_not_found(format_args!("queue {name}"))
 }
 
-/// The holder of a lease as the machine knows it.
+/// The holder of a lease in the engine's terms.
 pub(crate) fn holder(department: Department, principal: &Principal, session_id: &[u8]) -> Holder {
     Holder {
         tenant: department.tenant.0,
@@ -206,7 +195,7 @@ pub(crate) fn holder(department: Department, principal: &Principal, session_id: 
     }
 }
 
-/// The time that permits are checked against.
+/// The wall clock's time, against which permits are checked.
 pub(crate) fn now() -> SystemTime {
     SystemTime::now()
 }

@@ -1,4 +1,5 @@
-//! Work that goes on when its caller has gone: what is on its way to the disk is recorded, whoever waits for the answer.
+//! Work that continues when its caller no longer waits, so that a command on its way to the disk gets its access
+//! record.
 
 use std::{
     pin::Pin,
@@ -8,14 +9,14 @@ use std::{
 use tokio::runtime::Handle;
 use tokio_util::task::TaskTracker;
 
-/// Work that has begun. Dropped before its end, it ends in a task of its own.
+/// Work that has begun. If it is dropped before its end, a task of its own completes it.
 pub(crate) struct Detached<T: Send + 'static> {
     work: Option<Pin<Box<dyn Future<Output = T> + Send>>>,
     tasks: TaskTracker,
 }
 
 impl<T: Send + 'static> Detached<T> {
-    /// The server ends after `tasks`.
+    /// `tasks` tracks the task that completes the work: the server ends after all of them.
     pub(crate) fn new(tasks: &TaskTracker, work: impl Future<Output = T> + Send + 'static) -> Self {
         Self { work: Some(Box::pin(work)), tasks: tasks.clone() }
     }
@@ -25,7 +26,7 @@ impl<T: Send + 'static> Future for Detached<T> {
     type Output = T;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<T> {
-        // Taken out: work that panics must not be gone on with.
+        // The work is moved out while it is polled, so that `drop` does not poll work that has panicked.
         let Some(mut work) = self.work.take() else { return Poll::Pending };
         let polled = work.as_mut().poll(context);
         if polled.is_pending() {
@@ -37,7 +38,7 @@ impl<T: Send + 'static> Future for Detached<T> {
 
 impl<T: Send + 'static> Drop for Detached<T> {
     fn drop(&mut self) {
-        // Without a runtime, the process ends.
+        // Without a runtime the process is ending, and the work ends with it.
         if let Some(work) = self.work.take()
             && let Ok(runtime) = Handle::try_current()
         {
@@ -56,15 +57,15 @@ mod tests {
     #[tokio::test]
     async fn what_nobody_waits_for_any_more_ends_all_the_same() {
         let tasks = TaskTracker::new();
-        let (go, gone) = oneshot::channel::<()>();
+        let (start, started) = oneshot::channel::<()>();
         let (done, was_done) = oneshot::channel();
-        let mut lasting = Detached::new(&tasks, async move {
-            gone.await.unwrap();
+        let mut detached = Detached::new(&tasks, async move {
+            started.await.unwrap();
             done.send(7).unwrap();
         });
-        assert!((&mut lasting).now_or_never().is_none());
-        drop(lasting);
-        go.send(()).unwrap();
+        assert!((&mut detached).now_or_never().is_none());
+        drop(detached);
+        start.send(()).unwrap();
         assert_eq!(was_done.await.unwrap(), 7);
         assert_eq!(Detached::new(&tasks, async { 8 }).await, 8);
         tasks.close();

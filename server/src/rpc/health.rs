@@ -1,4 +1,4 @@
-//! `grpc.health.v1`: serving while the server is ready.
+//! The service `grpc.health.v1`, which reports SERVING while the server is ready.
 
 use std::sync::Arc;
 
@@ -18,14 +18,14 @@ use crate::{
     rpc::{ConsumerService, MessagesService, PublisherService, QueuesService},
 };
 
-/// The health service. It needs a client certificate, as everything on this port, but no token.
+/// The health service. Its calls need a client certificate, like all calls on this port, but no token.
 pub(crate) fn health(observer: &Arc<Observer>) -> HealthServer<impl Health> {
     let (reporter, service) = tonic_health::server::health_reporter();
     tokio::spawn(report(reporter, Arc::clone(observer)));
     service
 }
 
-/// The server as a whole, and each service by its name.
+/// Reports the readiness of the server as a whole, and of each service under its name.
 async fn report(reporter: HealthReporter, observer: Arc<Observer>) {
     let mut changes = observer.readiness.changes();
     while let Some(ready) = changes.next().await {

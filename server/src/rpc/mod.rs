@@ -1,15 +1,16 @@
-//! The calls: wire in, wire out. Every method is in the policy table; every error becomes a status in `wire`.
+//! The gRPC services: requests in, answers out.
 //!
-//! A call passes the `layers` and reaches the handler of its service in `publish`, `consume` or `admin`. The two
-//! streams run as tasks of `stream`. `wire` translates between the wire's types and the engine's.
+//! A call passes the `layers` and reaches the handler of its service in `publish`, `consume` or `admin`. The handler
+//! makes an engine command of the request and an answer of the command's outcome. The two streams run as tasks of
+//! `stream`. `wire` translates values, errors and deliveries between the engine's types and those of the schema.
 
+mod access_record;
 mod admin;
 mod consume;
 mod context;
 mod detached;
 mod health;
 mod layers;
-mod access_record;
 mod publish;
 mod request;
 mod stream;
@@ -23,11 +24,11 @@ pub(crate) use consume::service::ConsumerService;
 pub(crate) use context::Context;
 pub(crate) use health::health;
 pub(crate) use layers::{
-    auth::Calls,
-    changes::Changes,
+    auth::CallLimits,
+    changes::RecordChanges,
     envelope::{Envelope, Explain, explain},
     intake::Intake,
-    tenant_slot::Placed,
+    tenant_slot::AcquireTenantSlot,
     watch::{Watch, WatchLayer},
 };
 pub(crate) use publish::service::PublisherService;

@@ -10,12 +10,12 @@ use crate::{
     },
 };
 
-/// The subscription whose dead letters a queue's name stands for.
+/// The subscription whose dead letters a request means when it names only the queue.
 pub(super) fn default_subscription(queue: &QueueResource) -> SubscriptionResource {
     queue.subscription(SubscriptionName::default_subscription())
 }
 
-/// Reads some dead letters, from a sequence on; bounded by what one read may cost.
+/// Reads at most `limit` dead letters from a sequence on; fewer if the read would cost the engine too much.
 pub(super) async fn read(
     context: &Context,
     queue: &FoundQueue,
@@ -25,7 +25,7 @@ pub(super) async fn read(
 ) -> Result<DeadLetters, ApiError> {
     let read =
         context.shards.query(queue.department.origin(), move |m, kv| m.dead_letters(kv, id, from, limit));
-    // The queue may have been deleted meanwhile: then there are none.
+    // A queue that was deleted meanwhile has none.
     let nothing = DeadLetters { found: Vec::new(), next: None };
     Ok(read.await??.unwrap_or(nothing))
 }

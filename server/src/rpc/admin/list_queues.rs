@@ -1,4 +1,4 @@
-//! Pages of a department's queues.
+//! Lists a department's queues in pages.
 
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
 use posthouse_engine::{kv::Kv, machine::ShardMachine, outcome::QueueView};
@@ -6,6 +6,7 @@ use posthouse_proto::v1::{ErrorReason, ListQueuesResponse};
 
 use crate::{
     grants::QueuesGranted,
+    limits,
     names::QueueName,
     policy::{Filter, methods},
     rpc::{
@@ -14,8 +15,8 @@ use crate::{
     },
 };
 
-/// A page of the queues of a department that the caller has a grant for; what it has none for is not there. Costs what it returns,
-/// however many others there are: where the grants name queues, those are looked up.
+/// A page of the queues of a department that the caller has a grant for. Its cost depends on the queues that it returns
+/// and not on the others: where the grants name queues, those are looked up by name.
 pub(super) async fn page(
     context: &Context,
     shown: &Filter<methods::Listing>,
@@ -45,11 +46,24 @@ pub(super) async fn page(
     Ok(ListQueuesResponse { queues, next_page_token })
 }
 
-/// The name after which a page begins.
+/// The name after which the page of this token begins.
 pub(super) fn page_start(page_token: &str) -> Result<String, ApiError> {
     let decoded =
         BASE64_URL_SAFE_NO_PAD.decode(page_token).ok().and_then(|name| String::from_utf8(name).ok());
     let known = decoded.filter(|name| name.is_empty() || QueueName::parse(name).is_ok());
     let text = "this page_token was not given out by ListQueues; begin again without one".to_owned();
     known.ok_or_else(|| ApiError::field(ErrorReason::PageTokenInvalid, "page_token", text))
+}
+
+/// The size of a page that a request asks for; 0 is the default.
+pub(super) fn page_size(page_size: i32) -> Result<usize, ApiError> {
+    match usize::try_from(page_size) {
+        Ok(0) => Ok(limits::DEFAULT_PAGE),
+        Ok(size) => Ok(size.min(limits::MAX_PAGE)),
+        Err(_) => Err(ApiError::field(
+            ErrorReason::RequestInvalid,
+            "page_size",
+            format!("0 to {}", limits::MAX_PAGE),
+        )),
+    }
 }

@@ -1,9 +1,9 @@
-//! The `Messages` service: where messages stand, and dead letters. Payloads never leave this way.
+//! The `Messages` service: the state of messages, and dead letters. It never sends payloads.
 
 use std::sync::Arc;
 
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
-use posthouse_engine::{halt::Halt, ids::QueueRef};
+use posthouse_engine::{halt::Halt, ids::QueueRef, kv::Kv, machine::ShardMachine};
 use posthouse_proto::v1::{
     ErrorReason, FindMessageRequest, ListDeadLettersRequest, ListDeadLettersResponse, MessageStatus,
     RedriveDeadLettersRequest, RedriveDeadLettersResponse, messages_server::Messages,
@@ -18,11 +18,10 @@ use crate::{
     rpc::{
         admin::{
             dead_letters::{self, default_subscription},
-            queues::page_size_of,
-            redrive,
+            list_queues, redrive,
         },
         context::{Context, queue_name},
-        layers::watch::Call,
+        layers::call::Call,
         request::admission,
         wire::{convert, status::ApiError},
     },
@@ -41,8 +40,8 @@ impl Messages for MessagesService {
         request: Request<FindMessageRequest>,
     ) -> Result<Response<MessageStatus>, Status> {
         let admission = admission(&request)?;
-        // An id is all that is known of the resource.
-        Call::names(&request, &request.get_ref().message_id);
+        // The request names its resource only by the message's id.
+        Call::record_resource(&request, &request.get_ref().message_id);
         let FindMessageRequest { message_id, subscription } = request.into_inner();
         Ok(Response::new(self.find(&admission, &message_id, &subscription).await?))
     }
@@ -52,7 +51,7 @@ impl Messages for MessagesService {
         request: Request<ListDeadLettersRequest>,
     ) -> Result<Response<ListDeadLettersResponse>, Status> {
         let admission = admission(&request)?;
-        Call::names(&request, &request.get_ref().queue);
+        Call::record_resource(&request, &request.get_ref().queue);
         Ok(Response::new(self.list(&admission, request.into_inner()).await?))
     }
 
@@ -61,7 +60,7 @@ impl Messages for MessagesService {
         request: Request<RedriveDeadLettersRequest>,
     ) -> Result<Response<RedriveDeadLettersResponse>, Status> {
         let admission = admission(&request)?;
-        Call::names(&request, &request.get_ref().queue);
+        Call::record_resource(&request, &request.get_ref().queue);
         Ok(Response::new(redrive::redrive(&self.context, &admission, request.into_inner()).await?))
     }
 }
@@ -77,26 +76,25 @@ impl MessagesService {
         if !subscription.is_empty() {
             SubscriptionName::parse(subscription)?;
         }
-        // What does not exist is refused as what the caller has no grant for: an id tells nobody anything.
+        // A message that does not exist is refused like one the caller has no grant for, so that an id discloses
+        // nothing.
         let denied = || ApiError::from(Denied::GrantMissing);
         let name = self.granted_name(admission, at).await?.ok_or_else(denied)?;
         admission.permit::<methods::Describing>(&name)?;
         let queue = self.context.queue(&name).await?;
         if queue.at != at {
-            // Deleted meanwhile, and another was made in its place.
+            // The queue was deleted meanwhile, and another was created under its name.
             return Err(denied());
         }
         let id = self.context.subscription(&queue, &name, subscription).await?;
-        let read = move |m: &mut posthouse_engine::machine::ShardMachine,
-                         kv: &dyn posthouse_engine::kv::Kv| {
-            m.message_status(kv, id, sequence)
-        };
+        let read = move |m: &mut ShardMachine, kv: &dyn Kv| m.message_status(kv, id, sequence);
         let status = self.context.shards.query(queue.department.origin(), read).await??;
         Ok(convert::message_status(at, &name, status.ok_or_else(denied)?, self.context.clock.now()))
     }
 
-    /// The name of the queue of this id, if the caller has a grant for it. The shard is asked only about queues that the
-    /// grants name, or of a department all of whose queues they name: so how long it takes tells nothing of the others.
+    /// The name of the queue of this id, if the caller has a grant for it. The shard is asked only about queues that
+    /// the grants name, or about departments all of whose queues they name, so that the time it takes discloses no
+    /// others.
     async fn granted_name(
         &self,
         admission: &Admission<methods::FindMessage>,
@@ -119,7 +117,7 @@ impl MessagesService {
             QueuesGranted::Named(names) => {
                 let read = self.context.shards.query(origin, move |m, kv| {
                     let mut found = None;
-                    // Each is looked up, whichever it is.
+                    // All names are looked up, so that the time does not depend on which of them it is.
                     for name in names {
                         let view = m.queue_by_name(kv, at.department, name.as_str())?;
                         if view.is_some_and(|view| view.queue == at.queue) {
@@ -142,7 +140,7 @@ impl MessagesService {
         let ListDeadLettersRequest { queue, page_size, page_token, source_message_id } = request;
         let name = queue_name("queue", &queue)?;
         admission.permit::<methods::ListingDeadLetters>(&default_subscription(&name))?;
-        let size = page_size_of(page_size)?;
+        let size = list_queues::page_size(page_size)?;
         let mut next = Some(page_start(&page_token)?);
         let source = (!source_message_id.is_empty())
             .then(|| convert::message_at("source_message_id", &source_message_id))
@@ -169,6 +167,7 @@ impl MessagesService {
     }
 }
 
+/// The sequence at which the page of this token begins.
 fn page_start(page_token: &str) -> Result<u64, ApiError> {
     if page_token.is_empty() {
         return Ok(0);

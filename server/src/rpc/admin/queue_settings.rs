@@ -1,6 +1,7 @@
-//! A queue's settings on their way from the wire to the machine.
+//! Makes the engine's settings of a queue's definition in a request.
 
 use posthouse_engine::{
+    ids::{DepartmentId, QueueId},
     limits::{LEASE_DURATION_MS, MAX_MAX_ATTEMPTS, MAX_MAX_MESSAGE_BYTES},
     outcome::QueueView,
     schema::QueueSettings,
@@ -19,13 +20,13 @@ use crate::{
 const DEAD_LETTER_FIELD: &str = "default_subscription.dead_letter_queue";
 const LEASE_DURATION_FIELD: &str = "default_subscription.lease_duration";
 
-/// The full name of the dead-letter queue of a definition; empty: it has none.
+/// The full name of the dead-letter queue of a definition; empty if it has none.
 pub(super) fn dead_letter_queue(queue: &Queue) -> &str {
     queue.default_subscription.as_ref().map_or("", |settings| &settings.dead_letter_queue)
 }
 
-/// The queue of this name as the dead-letter queue of another, if there is one to be. One of another department is no setting
-/// at all, whoever asks for it.
+/// The dead-letter queue that a definition of the queue `name` names, if any. One of another department is refused to
+/// every caller.
 pub(super) fn named_target(name: &QueueResource, target: &str) -> Result<Option<QueueResource>, ApiError> {
     if target.is_empty() {
         return Ok(None);
@@ -38,7 +39,7 @@ pub(super) fn named_target(name: &QueueResource, target: &str) -> Result<Option<
     Ok(Some(target))
 }
 
-/// Settings as the machine takes them; 0 and absent are its defaults.
+/// The settings of a definition for an engine command. The engine replaces 0 and empty by its defaults.
 pub(super) fn settings(name: &QueueResource, queue: &Queue) -> Result<QueueSettings, ApiError> {
     let wrong = |field, text: String| ApiError::field(ErrorReason::SettingsInvalid, field, text);
     if queue.max_message_bytes > MAX_MAX_MESSAGE_BYTES {
@@ -61,7 +62,7 @@ pub(super) fn settings(name: &QueueResource, queue: &Queue) -> Result<QueueSetti
     Ok(QueueSettings { max_message_bytes, lease_duration_ms, max_attempts, dead_letter_queue })
 }
 
-/// The current definition with the masked fields of the wanted one.
+/// The current definition with the fields of the wanted one that the mask names.
 pub(super) fn merge(mut current: Queue, wanted: &Queue, mask: &FieldMask) -> Result<Queue, ApiError> {
     let from = wanted.default_subscription.clone().unwrap_or_default();
     let mut to = current.default_subscription.take().unwrap_or_default();
@@ -75,8 +76,8 @@ pub(super) fn merge(mut current: Queue, wanted: &Queue, mask: &FieldMask) -> Res
                 to.dead_letter_queue.clone_from(&from.dead_letter_queue)
             }
             _ => {
-                let text = "update_mask takes max_message_bytes, default_subscription and its fields lease_duration, \
-                            max_attempts, dead_letter_queue";
+                let text = "update_mask takes max_message_bytes, default_subscription and its fields \
+                            lease_duration, max_attempts, dead_letter_queue";
                 return Err(ApiError::field(ErrorReason::RequestInvalid, "update_mask", text.to_owned()));
             }
         }
@@ -89,11 +90,11 @@ pub(super) fn merge(mut current: Queue, wanted: &Queue, mask: &FieldMask) -> Res
     Ok(current)
 }
 
-/// A queue that would be made.
-pub(super) fn unmade(name: &QueueResource, settings: QueueSettings) -> QueueView {
+/// The view of a queue that is not created yet.
+pub(super) fn view_of_new(name: &QueueResource, settings: QueueSettings) -> QueueView {
     QueueView {
-        department: posthouse_engine::ids::DepartmentId(0),
-        queue: posthouse_engine::ids::QueueId(0),
+        department: DepartmentId(0),
+        queue: QueueId(0),
         name: name.queue.to_string(),
         revision: 0,
         created_at_ms: 0,

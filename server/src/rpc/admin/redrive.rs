@@ -1,7 +1,7 @@
-//! Dead letters get another chance. What moves is picked here, and judged again by the machine.
+//! Redrives dead letters. The messages are selected here; the engine checks again which of them may move.
 
 use posthouse_engine::{
-    ids::QueueRef,
+    ids::{QueueId, QueueRef},
     outcome::{Change, Outcome},
     schema::{Command, RedriveAnswer, RedriveDeadLetters, Request, SkipReason},
 };
@@ -14,8 +14,8 @@ use crate::{
     rpc::{
         admin::{
             dead_letters::default_subscription,
-            redrive_cursor::Place,
-            redrive_pick::{Picked, Pool},
+            redrive_cursor::RedriveCursor,
+            redrive_selection::{Selection, Selector},
             requests,
         },
         context::{Context, Department, FoundQueue, queue_name, queue_not_found},
@@ -24,7 +24,7 @@ use crate::{
     shard::ShardError,
 };
 
-/// Redrives what the request names, or the oldest.
+/// Redrives the messages that the request names, or else the oldest.
 pub(super) async fn redrive(
     context: &Context,
     admission: &Admission<methods::RedriveDeadLetters>,
@@ -37,21 +37,21 @@ pub(super) async fn redrive(
     requests::check_id(&id)?;
     let department = context.department(&name.department_resource())?;
     let request = requests::of(admission, department, &id, &asked);
-    let known =
-        requests::known(context, department, &name.queue, request.as_deref(), Change::Redrive).await?;
-    if let Some(told) = known.told {
-        return answered(admission, department, &name, told, &asked.message_ids);
+    let prior =
+        requests::prior(context, department, &name.queue, request.as_deref(), Change::Redrive).await?;
+    if let Some(outcome) = prior.outcome {
+        return answer(admission, department, &name, outcome, &asked.message_ids);
     }
-    let view = known.queue.ok_or_else(|| queue_not_found(&name))?;
+    let view = prior.queue.ok_or_else(|| queue_not_found(&name))?;
     let found =
         FoundQueue { department, at: QueueRef { department: department.id, queue: view.queue }, view };
     let redrive =
         Redrive { context, admission, found: &found, name: &name, target: target.as_ref(), request };
-    let picked = redrive.pick(&asked).await?;
-    redrive.make(picked, &asked.message_ids).await
+    let selection = redrive.select(&asked).await?;
+    redrive.propose(selection, &asked.message_ids).await
 }
 
-/// One call.
+/// One call of `RedriveDeadLetters` whose queue was found.
 struct Redrive<'a> {
     context: &'a Context,
     admission: &'a Admission<methods::RedriveDeadLetters>,
@@ -62,26 +62,27 @@ struct Redrive<'a> {
 }
 
 impl Redrive<'_> {
-    async fn pick(&self, asked: &RedriveDeadLettersRequest) -> Result<Picked, ApiError> {
-        let most = most(asked.max_messages, &asked.message_ids)?;
+    async fn select(&self, asked: &RedriveDeadLettersRequest) -> Result<Selection, ApiError> {
+        let limit = limit(asked.max_messages, &asked.message_ids)?;
         let id = self.context.subscription(self.found, self.name, "").await?;
         let department = self.name.department_resource();
-        let pool = Pool::new(self.context, self.found, id, department, self.admission, self.target.is_some());
+        let has_target = self.target.is_some();
+        let selector = Selector::new(self.context, self.found, id, department, self.admission, has_target);
         if asked.message_ids.is_empty() {
-            let from = Place::read(&asked.page_token, self.found.at)?;
-            return pool.oldest(from, most).await;
+            let from = RedriveCursor::read(&asked.page_token, self.found.at)?;
+            return selector.oldest(from, limit).await;
         }
         if !asked.page_token.is_empty() {
             let text =
                 "it goes on from the oldest; of messages that are named, name those that were not reached";
             return Err(ApiError::field(ErrorReason::RequestInvalid, "page_token", text));
         }
-        pool.named(sequences(self.found.at, &asked.message_ids)?, most).await
+        selector.named(sequences(self.found.at, &asked.message_ids)?, limit).await
     }
 
-    async fn make(
+    async fn propose(
         self,
-        picked: Picked,
+        selection: Selection,
         message_ids: &[String],
     ) -> Result<RedriveDeadLettersResponse, ApiError> {
         let target_queue = match self.target {
@@ -89,8 +90,8 @@ impl Redrive<'_> {
             None => 0,
         };
         let at = self.found.at;
-        if picked.is_empty() && self.request.is_none() {
-            let answer = RedriveAnswer::of(at.queue, picked.passed_over(), picked.next_sequence);
+        if selection.is_empty() && self.request.is_none() {
+            let answer = RedriveAnswer::of(at.queue, selection.passed_over(), selection.next_sequence);
             return Ok(response(at, &answer, message_ids));
         }
         if self.context.drain.is_cancelled() {
@@ -102,21 +103,21 @@ impl Redrive<'_> {
         let command = Command::RedriveDeadLetters(RedriveDeadLetters {
             department: at.department.0,
             queue: at.queue.0,
-            subscription: picked.subscription.subscription.0,
-            sequences: picked.sequences,
+            subscription: selection.subscription.subscription.0,
+            sequences: selection.sequences,
             target_queue,
-            // Only what is remembered is told again.
-            origins: if self.request.is_some() { picked.origins } else { Vec::new() },
+            // They are needed when a repeated request gets the answer again.
+            origins: if self.request.is_some() { selection.origins } else { Vec::new() },
             request: self.request,
-            passed_over: picked.reasons.into(),
-            next_sequence: picked.next_sequence,
+            passed_over: selection.reasons.into(),
+            next_sequence: selection.next_sequence,
         });
         let outcome = self.context.shards.call(self.found.department.origin(), command).await?;
-        answered(self.admission, self.found.department, self.name, outcome, message_ids)
+        answer(self.admission, self.found.department, self.name, outcome, message_ids)
     }
 }
 
-/// The queue they all go to, if the request names one.
+/// The queue that all messages move to, if the request names one.
 fn target(
     admission: &Admission<methods::RedriveDeadLetters>,
     name: &QueueResource,
@@ -134,7 +135,8 @@ fn target(
     Ok(Some(target))
 }
 
-fn most(max_messages: u32, message_ids: &[String]) -> Result<usize, ApiError> {
+/// How many messages a call may redrive.
+fn limit(max_messages: u32, message_ids: &[String]) -> Result<usize, ApiError> {
     let limit = limits::MAX_REDRIVE;
     if message_ids.len() > limit {
         let text = format!("there are {} ids; at most {limit} in one call", message_ids.len());
@@ -142,7 +144,7 @@ fn most(max_messages: u32, message_ids: &[String]) -> Result<usize, ApiError> {
     }
     match usize::try_from(max_messages) {
         Ok(0) => Ok(limit),
-        Ok(most) if most <= limit => Ok(most),
+        Ok(max_messages) if max_messages <= limit => Ok(max_messages),
         _ => {
             let text = format!("{max_messages} are too many; at most {limit} in one call");
             Err(ApiError::field(ErrorReason::RequestInvalid, "max_messages", text))
@@ -150,7 +152,7 @@ fn most(max_messages: u32, message_ids: &[String]) -> Result<usize, ApiError> {
     }
 }
 
-/// Where the messages of these ids stand in the queue.
+/// The sequences of the messages of these ids.
 fn sequences(at: QueueRef, message_ids: &[String]) -> Result<Vec<u64>, ApiError> {
     let sequence = |(index, message_id): (usize, &String)| {
         let field = format!("message_ids[{index}]");
@@ -164,9 +166,9 @@ fn sequences(at: QueueRef, message_ids: &[String]) -> Result<Vec<u64>, ApiError>
     message_ids.iter().enumerate().map(sequence).collect()
 }
 
-/// What the machine answers, which may be what it answered to this request before: so the rights on the queues that the dead letters
-/// came from are asked for again.
-fn answered(
+/// The answer of the engine's outcome. The outcome may be that of an earlier request, so the caller's rights on the
+/// queues that the dead letters came from are checked again.
+fn answer(
     admission: &Admission<methods::RedriveDeadLetters>,
     department: Department,
     name: &QueueResource,
@@ -176,20 +178,20 @@ fn answered(
     let Outcome::RedriveDeadLetters(redriven) = outcome else {
         return Err(ApiError::fault("a redrive was answered by another outcome"));
     };
-    let answer = redriven?.answer;
-    for origin in &answer.origins {
+    let redriven = redriven?.answer;
+    for origin in &redriven.origins {
         let origin = name.department_resource().queue(QueueName::parse(origin)?);
         admission.permit::<methods::RedrivingBack>(&origin)?;
     }
-    let at = QueueRef { department: department.id, queue: posthouse_engine::ids::QueueId(answer.queue) };
-    Ok(response(at, &answer, message_ids))
+    let at = QueueRef { department: department.id, queue: QueueId(redriven.queue) };
+    Ok(response(at, &redriven, message_ids))
 }
 
 fn response(at: QueueRef, answer: &RedriveAnswer, message_ids: &[String]) -> RedriveDeadLettersResponse {
     let reached = usize::try_from(answer.reached).unwrap_or(usize::MAX);
     let not_reached = message_ids.get(reached..).unwrap_or_default().to_vec();
-    let place = (message_ids.is_empty() && answer.next_sequence > 0)
-        .then_some(Place { queue: at, sequence: answer.next_sequence });
+    let cursor = (message_ids.is_empty() && answer.next_sequence > 0)
+        .then_some(RedriveCursor { queue: at, sequence: answer.next_sequence });
     let counts = answer.counts.iter();
     let skipped = answer.skipped.iter().map(|skipped| v1::SkippedDeadLetter {
         message_id: convert::message_id(at, skipped.sequence),
@@ -198,8 +200,8 @@ fn response(at: QueueRef, answer: &RedriveAnswer, message_ids: &[String]) -> Red
     RedriveDeadLettersResponse {
         redriven: answer.redriven,
         skipped: counts.clone().map(|count| count.count).sum(),
-        more: place.is_some() || !not_reached.is_empty(),
-        next_page_token: place.map(|place| place.write()).unwrap_or_default(),
+        more: cursor.is_some() || !not_reached.is_empty(),
+        next_page_token: cursor.map(RedriveCursor::encode).unwrap_or_default(),
         not_reached,
         skipped_by_reason: counts
             .map(|count| v1::SkippedCount { reason: reason(count.reason()).into(), count: count.count })

@@ -1,4 +1,5 @@
-//! The place from which a redrive goes on: opaque to its caller, and good for one queue.
+//! The page token of a redrive: the sequence from which the next call continues. It is opaque to callers and valid for
+//! one queue.
 
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
 use posthouse_engine::ids::{DepartmentId, QueueId, QueueRef};
@@ -6,51 +7,52 @@ use posthouse_proto::v1::ErrorReason;
 
 use crate::rpc::wire::status::ApiError;
 
-/// What a token of another form would begin with another of.
-const FORM: u8 = 1;
+/// First byte of a token. A later format would begin with another number.
+const FORMAT: u8 = 1;
 const BYTES: usize = 1 + 4 + 4 + 8;
 
-/// A place in a queue.
+/// A position in a queue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Place {
+pub(super) struct RedriveCursor {
     pub(super) queue: QueueRef,
     pub(super) sequence: u64,
 }
 
-impl Place {
-    /// As a page token.
-    pub(super) fn write(self) -> String {
+impl RedriveCursor {
+    /// The cursor as a page token.
+    pub(super) fn encode(self) -> String {
         let (department, queue) = (self.queue.department.0.to_be_bytes(), self.queue.queue.0.to_be_bytes());
         let sequence = self.sequence.to_be_bytes();
-        BASE64_URL_SAFE_NO_PAD.encode([&[FORM][..], &department, &queue, &sequence].concat())
+        BASE64_URL_SAFE_NO_PAD.encode([&[FORMAT][..], &department, &queue, &sequence].concat())
     }
 
-    /// The sequence to go on from in this queue; 0 if the token is empty.
+    /// The sequence from which to continue in this queue; 0 if the token is empty.
     pub(super) fn read(token: &str, queue: QueueRef) -> Result<u64, ApiError> {
         if token.is_empty() {
             return Ok(0);
         }
         let wrong = |text| ApiError::field(ErrorReason::PageTokenInvalid, "page_token", text);
-        let place = Self::decode(token).ok_or_else(|| {
+        let cursor = Self::decode(token).ok_or_else(|| {
             wrong("this page_token was not given out by RedriveDeadLetters; begin again without one")
         })?;
-        if place.queue != queue {
+        if cursor.queue != queue {
             return Err(wrong(
-                "this page_token was given out for another queue, or for one that was deleted since; begin again without one",
+                "this page_token was given out for another queue, or for one that was deleted since; \
+                 begin again without one",
             ));
         }
-        Ok(place.sequence)
+        Ok(cursor.sequence)
     }
 
     fn decode(token: &str) -> Option<Self> {
         let bytes: [u8; BYTES] = BASE64_URL_SAFE_NO_PAD.decode(token).ok()?.try_into().ok()?;
-        let [FORM, place @ ..] = bytes else { return None };
-        let (department, rest) = place.split_first_chunk::<4>()?;
+        let [FORMAT, rest @ ..] = bytes else { return None };
+        let (department, rest) = rest.split_first_chunk::<4>()?;
         let (queue, rest) = rest.split_first_chunk::<4>()?;
         let sequence = u64::from_be_bytes(rest.try_into().ok()?);
         let department = DepartmentId(u32::from_be_bytes(*department));
         let queue = QueueRef { department, queue: QueueId(u32::from_be_bytes(*queue)) };
-        Some(Self { queue, sequence }).filter(|place| place.sequence > 0)
+        Some(Self { queue, sequence }).filter(|cursor| cursor.sequence > 0)
     }
 }
 
@@ -59,13 +61,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_place_is_good_for_its_queue_and_whole() {
+    fn a_token_is_valid_for_its_queue_and_only_as_a_whole() {
         let queue = QueueRef { department: DepartmentId(7), queue: QueueId(9) };
-        let token = Place { queue, sequence: 300 }.write();
-        assert_eq!(Place::read(&token, queue).unwrap(), 300);
-        assert_eq!(Place::read("", queue).unwrap(), 0);
+        let token = RedriveCursor { queue, sequence: 300 }.encode();
+        assert_eq!(RedriveCursor::read(&token, queue).unwrap(), 300);
+        assert_eq!(RedriveCursor::read("", queue).unwrap(), 0);
         let again = QueueRef { queue: QueueId(10), ..queue };
-        let none = Place { queue, sequence: 0 }.write();
+        let none = RedriveCursor { queue, sequence: 0 }.encode();
         let other = BASE64_URL_SAFE_NO_PAD.encode([2; BYTES]);
         for (token, queue) in [
             (&*token, again),
@@ -76,7 +78,7 @@ mod tests {
             ("%", queue),
         ] {
             assert_eq!(
-                Place::read(token, queue).unwrap_err().reason(),
+                RedriveCursor::read(token, queue).unwrap_err().reason(),
                 ErrorReason::PageTokenInvalid,
                 "{token}"
             );

@@ -1,7 +1,8 @@
-//! Changes that a caller asks for with an id of its own: each is made once, and a repeat is told what the first was.
+//! Requests with an id of the caller: a change is made once, and a repeated request gets the answer of the first.
 
 use aws_lc_rs::digest::{Context as Digest, SHA256};
 use posthouse_engine::{
+    halt::Halt,
     outcome::{Change, Outcome, QueueView},
     schema::Request,
 };
@@ -12,36 +13,36 @@ use crate::{
     names::{QueueName, QueueResource},
     policy::{Admission, Rpc},
     rpc::{
-        admin::queue_settings::{settings, unmade},
+        admin::queue_settings::{settings, view_of_new},
         context::{Context, Department},
         wire::{convert, status::ApiError},
     },
 };
 
-/// What the shard knows before a change is made, all of it at one moment: a repeat is told from the first by nothing else.
-pub(super) struct Known {
-    /// The request was done: so its repeat is answered, whatever the queue is like now.
-    pub(super) told: Option<Outcome>,
+/// The shard's state before a change, read at one moment.
+pub(super) struct PriorState {
+    /// The outcome of an earlier request of this id, which answers a repeated one whatever state the queue is in now.
+    pub(super) outcome: Option<Outcome>,
     /// The queue of the name, if there is one.
     pub(super) queue: Option<QueueView>,
 }
 
-/// Refuses an id that is too long. An empty one is none.
+/// Refuses an id that is too long. An empty id is no id.
 pub(super) fn check_id(id: &str) -> Result<(), ApiError> {
     if id.len() <= limits::MAX_REQUEST_ID_BYTES {
         return Ok(());
     }
-    let most = limits::MAX_REQUEST_ID_BYTES;
-    let text = format!("it has {} bytes; at most {most}, a UUID for example", id.len());
-    Err(ApiError::field(ErrorReason::RequestInvalid, "request_id", text).with_limit(most))
+    let max = limits::MAX_REQUEST_ID_BYTES;
+    let text = format!("it has {} bytes; at most {max}, a UUID for example", id.len());
+    Err(ApiError::field(ErrorReason::RequestInvalid, "request_id", text).with_limit(max))
 }
 
-/// The request as the machine remembers it, if it has an id. `rest` is the whole of it without the id.
+/// The request as the engine remembers it, if it has an id. `digested` is the request without the id.
 pub(super) fn of<M: Rpc>(
     admission: &Admission<M>,
     department: Department,
     id: &str,
-    rest: &impl prost::Message,
+    digested: &impl prost::Message,
 ) -> Option<Box<Request>> {
     if id.is_empty() {
         return None;
@@ -49,7 +50,7 @@ pub(super) fn of<M: Rpc>(
     let mut digest = Digest::new(&SHA256);
     digest.update(M::METHOD.path.as_bytes());
     digest.update(&[0]);
-    digest.update(&rest.encode_to_vec());
+    digest.update(&digested.encode_to_vec());
     Some(Box::new(Request {
         id: id.to_owned(),
         tenant: department.tenant.0,
@@ -58,7 +59,7 @@ pub(super) fn of<M: Rpc>(
     }))
 }
 
-/// What a caller says of a queue, without what only the server says, which is no part of a request.
+/// The fields of a queue that a caller sets. Those that only the server sets are no part of a request.
 pub(super) fn asked_for(queue: &Queue) -> Queue {
     Queue {
         name: queue.name.clone(),
@@ -68,29 +69,29 @@ pub(super) fn asked_for(queue: &Queue) -> Queue {
     }
 }
 
-/// The same of a queue that is to be made: what is left out is as if its default was asked for, since the answer tells of that, and a
-/// caller may repeat the request with the queue that it was answered.
-pub(super) fn to_be_made(name: &QueueResource, queue: &Queue) -> Queue {
-    // What cannot be made is refused later, if the request is not told apart by its id.
+/// The fields that a caller sets of a queue that it creates, with defaults for those it leaves out: the answer contains
+/// the defaults, and a caller may repeat the request with the queue of that answer.
+pub(super) fn with_defaults(name: &QueueResource, queue: &Queue) -> Queue {
+    // Invalid settings are refused later, unless the request turns out to be a repeated one.
     let Ok(settings) = settings(name, queue) else { return asked_for(queue) };
-    asked_for(&convert::queue(name, &unmade(name, settings.with_defaults())))
+    asked_for(&convert::queue(name, &view_of_new(name, settings.with_defaults())))
 }
 
-/// Asks the shard of a department.
-pub(super) async fn known(
+/// Reads the state before a change from the shard of a department.
+pub(super) async fn prior(
     context: &Context,
     department: Department,
     queue: &QueueName,
     request: Option<&Request>,
     change: Change,
-) -> Result<Known, ApiError> {
+) -> Result<PriorState, ApiError> {
     let (id, name, request) = (department.id, queue.as_str().to_owned(), request.cloned());
     let read = context.shards.query(department.origin(), move |m, kv| {
-        let told = match &request {
+        let outcome = match &request {
             Some(request) => m.requested(kv, id, request, change)?,
             None => None,
         };
-        Ok::<_, posthouse_engine::halt::Halt>(Known { told, queue: m.queue_by_name(kv, id, &name)? })
+        Ok::<_, Halt>(PriorState { outcome, queue: m.queue_by_name(kv, id, &name)? })
     });
     Ok(read.await??)
 }

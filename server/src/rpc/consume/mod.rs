@@ -1,10 +1,11 @@
-//! The `Consumer` service: leases out, settlements in.
+//! The `Consumer` service: it leases messages to clients and handles their settlements.
 
 pub(super) mod service;
 
 mod backlog;
 mod credit;
-mod outgoing;
+mod deliveries;
+mod frames;
 mod receive;
 mod recording;
 mod requests;

@@ -1,4 +1,4 @@
-//! RecordSlots for the records of a stream's deliveries: nothing leaves before it has one.
+//! Reserves slots for the access records of a stream's deliveries: no delivery is sent before it has one.
 
 use std::{pin::Pin, sync::Arc, time::Duration};
 
@@ -10,12 +10,12 @@ use crate::{
     rpc::consume::telemetry::slots_of,
 };
 
-type Waiting = Pin<Box<dyn Future<Output = RecordSlot> + Send>>;
+type SlotWait = Pin<Box<dyn Future<Output = RecordSlot> + Send>>;
 
-/// A stream's wait for places.
+/// The record slots of a stream's next deliveries, or its wait for them.
 pub(crate) struct Recording {
     observer: Arc<Observer>,
-    waiting: Option<(Waiting, Instant)>,
+    waiting: Option<(SlotWait, Instant)>,
     slots: Option<RecordSlot>,
 }
 
@@ -24,7 +24,8 @@ impl Recording {
         Self { observer: Arc::clone(observer), waiting: None, slots: None }
     }
 
-    /// Returns when so many deliveries can be recorded, or at once where they are not. Goes on where it was when it is asked again.
+    /// Returns when there are slots for so many deliveries, or at once where deliveries are not recorded. Another call
+    /// continues the wait of one that was dropped.
     pub(crate) async fn ready(&mut self, deliveries: usize) {
         if self.slots.is_some() || !self.observer.access.keeps_messages() {
             return;
@@ -38,18 +39,17 @@ impl Recording {
         (self.slots, self.waiting) = (Some(slots), None);
     }
 
-    /// The places for the deliveries that leave now.
-    pub(crate) fn take(&mut self) -> Option<RecordSlot> {
+    /// Removes and returns the slots for the deliveries that are sent now.
+    pub(crate) fn pop(&mut self) -> Option<RecordSlot> {
         self.slots.take()
     }
 
-    /// Whether what waits to leave has waited too long to be kept from others.
+    /// Whether deliveries have waited for slots so long that other consumers should get them.
     pub(crate) fn is_late(&self) -> bool {
-        let waited = |since: &Instant| since.elapsed();
-        self.waiting.as_ref().map_or(Duration::ZERO, |(_, since)| waited(since)) >= ACCESS_PATIENCE
+        self.waiting.as_ref().map_or(Duration::ZERO, |(_, since)| since.elapsed()) >= ACCESS_PATIENCE
     }
 
-    /// Nothing waits to leave any more.
+    /// Releases the slots, or ends the wait, because no deliveries wait.
     pub(crate) fn forget(&mut self) {
         (self.waiting, self.slots) = (None, None);
     }

@@ -1,4 +1,4 @@
-//! What the client of a consume stream has for the server.
+//! Handles the frames that the client of a consume stream sends.
 
 use std::sync::Arc;
 
@@ -10,25 +10,23 @@ use posthouse_proto::v1::{
 use crate::{
     account::Charge,
     rpc::{
-        consume::{
-            outgoing::Outgoing,
-            source::check_count,
-            stream::{Answer, Answered, Consuming},
-        },
+        consume::{frames::ConsumeFrame, source::check_count, stream::Consuming},
         detached::Detached,
         layers::intake::Arrived,
-        stream::{outbox::Outbox, task::StreamTask},
+        stream::{
+            outbox::{ChargedFrame, Outbox, PendingAnswer},
+            task::StreamTask,
+        },
         wire::status::ApiError,
     },
 };
 
 impl Consuming {
-    /// What the client has for the server.
     pub(super) fn handle_request(
         &mut self,
         task: &StreamTask,
         Arrived { request, mut charge }: Arrived<ConsumeRequest>,
-        out: &mut Outbox<Outgoing>,
+        out: &mut Outbox<ConsumeFrame>,
     ) -> Result<(), ApiError> {
         match request.frame {
             Some(from::Frame::Credit(credit)) => {
@@ -40,14 +38,14 @@ impl Consuming {
                 let (context, source) = (Arc::clone(&task.context), Arc::clone(&self.source));
                 begin(&mut self.answers, async move {
                     let answer = match source.lease_duration_ms(lease_duration.as_ref()) {
-                        // It spoils this frame, not the stream.
+                        // The error refuses this frame, and does not end the stream.
                         Err(error) => {
                             check_count("tokens", tokens.len())?;
-                            Outgoing::NotExtended(extend_id, tokens.len(), error)
+                            ConsumeFrame::NotExtended(extend_id, tokens.len(), error)
                         }
                         Ok(_) => {
                             let extended = source.extend(&context, &tokens, lease_duration.as_ref()).await?;
-                            Outgoing::Extended(extend_id, extended)
+                            ConsumeFrame::Extended(extend_id, extended)
                         }
                     };
                     charge.set(answer.bytes());
@@ -77,19 +75,19 @@ impl Consuming {
         let (context, source) = (Arc::clone(&task.context), Arc::clone(&self.source));
         let settled = async move {
             let decided = source.settle(&context, settlements).await?;
-            let answer = Outgoing::Settled(decided.answer(settle_id));
+            let answer = ConsumeFrame::Settled(decided.answer(settle_id));
             charge.set(answer.bytes());
             Ok((answer, charge))
         };
-        // On record even if the client goes.
+        // The settlements are recorded even if the client does not wait for the answer.
         begin(&mut self.answers, Detached::new(&task.context.streams, settled));
     }
 }
 
-/// Begins an answer now, so that settlements reach the log in the order they came.
+/// Polls the work for an answer once, so that settlements reach the log in the order they came.
 fn begin(
-    answers: &mut FuturesOrdered<Answer>,
-    answer: impl Future<Output = Result<Answered, ApiError>> + Send + 'static,
+    answers: &mut FuturesOrdered<PendingAnswer<ConsumeFrame>>,
+    answer: impl Future<Output = Result<ChargedFrame<ConsumeFrame>, ApiError>> + Send + 'static,
 ) {
     let mut answer = Box::pin(answer);
     answers.push_back(match answer.as_mut().now_or_never() {

@@ -18,8 +18,8 @@ use crate::{
         context::Context,
         detached::Detached,
         layers::{
-            intake::{Held, Requests},
-            watch::Call,
+            call::Call,
+            intake::{RequestCharge, Requests},
         },
         request::{self, admission},
         stream::task::StreamTask,
@@ -45,13 +45,14 @@ impl Consumer for ConsumerService {
         let task = StreamTask::new(&self.context, &self.tokens, &request)?;
         let (answers, mut session) = task.run::<Consuming>(admission, Requests::of(&request)?);
         let tracker = SendTracker::before_end(move || {
-            // It was sent before the stream's end, if at all. A session that nobody takes over keeps its leases.
+            // The stream's task has sent the session before its end, if it ended cleanly. A session that is dropped
+            // keeps its leases.
             if let Ok(session) = session.try_recv() {
                 session.close_clean();
             }
         });
-        let watched = tracker.clone();
-        let answers = answers.map_ok(move |outgoing| outgoing.track(&watched));
+        let frames_tracker = tracker.clone();
+        let answers = answers.map_ok(move |frame| frame.track(&frames_tracker));
         let mut response: Response<Self::ConsumeStream> = Response::new(Box::pin(answers));
         response.extensions_mut().insert(tracker);
         Ok(response)
@@ -59,14 +60,14 @@ impl Consumer for ConsumerService {
 
     async fn receive(&self, request: Request<ReceiveRequest>) -> Result<Response<ReceiveResponse>, Status> {
         let admission = admission(&request)?;
-        Call::names(&request, &request.get_ref().queue);
+        Call::record_resource(&request, &request.get_ref().queue);
         let deadline = Deadline::of(&request);
         let accounts = request::accounts(&request)?;
         let request = request.into_inner();
         let received = receive::receive(&self.context, &admission, request, deadline, &accounts).await?;
         let mut response = Response::new(ReceiveResponse { deliveries: received.deliveries });
-        if let Some((taken, charge)) = received.taken {
-            response.extensions_mut().insert(taken);
+        if let Some((tracker, charge)) = received.until_sent {
+            response.extensions_mut().insert(tracker);
             response.extensions_mut().insert(ChargedAnswer::new(charge));
         }
         Ok(response)
@@ -74,12 +75,12 @@ impl Consumer for ConsumerService {
 
     async fn settle(&self, request: Request<SettleRequest>) -> Result<Response<SettleResponse>, Status> {
         let admission = admission::<methods::Settle, _>(&request)?;
-        Call::names(&request, &request.get_ref().queue);
-        let held = Held::of(&request);
+        Call::record_resource(&request, &request.get_ref().queue);
+        let held = RequestCharge::of(&request);
         let SettleRequest { queue, subscription, settlements } = request.into_inner();
         let source = Source::open(&self.context, &admission, &queue, &subscription, &[]).await?;
         let context = Arc::clone(&self.context);
-        // On record even if the caller does not wait for the answer.
+        // The settlements are recorded even if the caller does not wait for the answer.
         let settled = async move {
             let _held = held;
             source.settle(&context, settlements).await
@@ -93,7 +94,7 @@ impl Consumer for ConsumerService {
         request: Request<ExtendLeasesRequest>,
     ) -> Result<Response<ExtendLeasesResponse>, Status> {
         let admission = admission::<methods::ExtendLeases, _>(&request)?;
-        Call::names(&request, &request.get_ref().queue);
+        Call::record_resource(&request, &request.get_ref().queue);
         let ExtendLeasesRequest { queue, subscription, tokens, lease_duration } = request.into_inner();
         let source = Source::open(&self.context, &admission, &queue, &subscription, &[]).await?;
         let extended = source.extend(&self.context, &tokens, lease_duration.as_ref()).await?;

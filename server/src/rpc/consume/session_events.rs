@@ -1,4 +1,4 @@
-//! What dispatch sends to a consume stream, and why it ended it.
+//! The events that dispatch sends to a consumer's session, and the errors that end it.
 
 use std::collections::VecDeque;
 
@@ -9,38 +9,39 @@ use tonic::Code;
 
 use crate::{dispatch::SessionEvent, rpc::wire::status::ApiError};
 
-/// What dispatch tells a stream. That it has ended is heard whether or not the stream takes the rest.
+/// The events of a stream's session. An event that ends the session overtakes leases that the stream does not accept
+/// yet.
 pub(crate) struct SessionEvents {
     events: mpsc::UnboundedReceiver<SessionEvent>,
-    /// Heard before the stream took it.
-    kept: VecDeque<SessionEvent>,
+    /// Events that arrived while the stream did not accept them.
+    deferred: VecDeque<SessionEvent>,
 }
 
 impl SessionEvents {
     pub(crate) fn new(events: mpsc::UnboundedReceiver<SessionEvent>) -> Self {
-        Self { events, kept: VecDeque::new() }
+        Self { events, deferred: VecDeque::new() }
     }
 
-    /// The next event, if the stream `takes` what is leased to it, else the next that ends it.
-    pub(crate) async fn next(&mut self, takes: bool) -> Option<SessionEvent> {
-        if takes && let Some(event) = self.kept.pop_front() {
+    /// The next event, if the stream accepts leases; otherwise the next event that ends the session.
+    pub(crate) async fn next(&mut self, accepts_leases: bool) -> Option<SessionEvent> {
+        if accepts_leases && let Some(event) = self.deferred.pop_front() {
             return Some(event);
         }
         loop {
             let event = self.events.recv().await?;
-            if takes || is_end(&event) {
+            if accepts_leases || is_end(&event) {
                 return Some(event);
             }
-            self.kept.push_back(event);
+            self.deferred.push_back(event);
         }
     }
 
     /// The next event, if there is one.
     pub(crate) fn next_now(&mut self) -> Option<SessionEvent> {
-        self.kept.pop_front().or_else(|| self.events.try_recv().ok())
+        self.deferred.pop_front().or_else(|| self.events.try_recv().ok())
     }
 
-    /// What the stream was leased and has not taken: what dispatch tells from now on, it takes back itself.
+    /// Ends the events, and returns the leases that the stream has not accepted. Dispatch returns later ones itself.
     pub(crate) fn unread(mut self) -> impl Iterator<Item = LiveDelivery> {
         self.events.close();
         let granted = std::iter::from_fn(move || self.next_now()).filter_map(|event| match event {
@@ -51,7 +52,7 @@ impl SessionEvents {
     }
 }
 
-/// Whether nothing follows for the stream.
+/// Whether an event is the last of its session.
 fn is_end(event: &SessionEvent) -> bool {
     match event {
         SessionEvent::TakenOver
@@ -66,29 +67,20 @@ fn is_end(event: &SessionEvent) -> bool {
     }
 }
 
-/// Why dispatch has ended a stream.
+/// The error of an event that ends a session.
 pub(crate) fn ended(event: &SessionEvent) -> ApiError {
-    let (code, reason, text) = match event {
+    match event {
         SessionEvent::TakenOver => {
             let text = "a newer stream with the same session id has taken over; use one stream per session";
-            (Code::Aborted, ErrorReason::SessionTakenOver, text)
+            ApiError::new(Code::Aborted, ErrorReason::SessionTakenOver, text)
         }
-        SessionEvent::QueueDeleted => return ApiError::queue_deleted(),
-        SessionEvent::DepartmentClosed => {
-            let text = "the department is closed: it is no longer in the server's configuration";
-            (Code::FailedPrecondition, ErrorReason::DepartmentClosed, text)
-        }
-        SessionEvent::DepartmentSetAside => return ApiError::set_aside(),
-        SessionEvent::Halted => {
-            let text = "the department's shard is halted after a failed check; an operator must look at the server's log";
-            (Code::Unavailable, ErrorReason::ShardHalted, text)
-        }
+        SessionEvent::QueueDeleted => ApiError::queue_deleted(),
+        SessionEvent::DepartmentClosed => ApiError::department_closed(),
+        SessionEvent::DepartmentSetAside => ApiError::set_aside(),
+        SessionEvent::Halted => ApiError::shard_halted(),
         SessionEvent::Drain
         | SessionEvent::Resumed(_)
         | SessionEvent::Granted(_)
-        | SessionEvent::Idle { .. } => {
-            return ApiError::draining();
-        }
-    };
-    ApiError::new(code, reason, text)
+        | SessionEvent::Idle { .. } => ApiError::draining(),
+    }
 }

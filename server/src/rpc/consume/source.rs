@@ -1,4 +1,5 @@
-//! What is consumed, and by whom.
+//! The subscription that is consumed, with the caller's right to it, and the commands that settle and extend its
+//! leases.
 
 use posthouse_engine::{
     ids::SubscriptionRef,
@@ -17,7 +18,7 @@ use crate::{
     rpc::{
         consume::{
             session_events::ended,
-            settlements::{self, Decided},
+            settlements::{self, DecidedSettlements},
             telemetry,
         },
         context::{self, Context, FoundQueue, holder, queue_name, subscription_name},
@@ -25,7 +26,7 @@ use crate::{
     },
 };
 
-/// What is consumed, and by whom.
+/// A subscription that a caller consumes.
 pub(crate) struct Source {
     pub(crate) permit: Permit<methods::Consuming>,
     pub(crate) queue: FoundQueue,
@@ -51,13 +52,13 @@ impl Source {
         Ok(Self { permit, queue, at, holder })
     }
 
-    /// The same for a fresh permit.
+    /// This source with a fresh permit.
     pub(crate) fn with(&self, permit: Permit<methods::Consuming>) -> Self {
         let Self { queue, at, holder, .. } = self;
         Self { permit, queue: queue.clone(), at: *at, holder: holder.clone() }
     }
 
-    /// The lease duration asked for, or the subscription's.
+    /// The lease duration that a request asks for, or else the subscription's.
     pub(crate) fn lease_duration_ms(&self, asked: Option<&prost_types::Duration>) -> Result<u64, ApiError> {
         match asked {
             None => Ok(self.queue.view.settings.lease_duration_ms),
@@ -65,27 +66,26 @@ impl Source {
         }
     }
 
-    /// Settles. A malformed settlement spoils no other.
+    /// Settles. A malformed settlement is refused alone.
     pub(crate) async fn settle(
         &self,
         context: &Context,
         settlements: Vec<Settlement>,
-    ) -> Result<Decided, ApiError> {
+    ) -> Result<DecidedSettlements, ApiError> {
         check_count("settlements", settlements.len())?;
         self.permit.check_again(context::now())?;
         let (items, refused) = settlements::items(&settlements);
-        // They are made whether or not there is a place for their record, but not without an end.
+        // Settlements need no slot for their record in advance, but their number in progress is bounded.
         let _settling = context.observer.access.settling().await;
         let outcomes = if items.is_empty() { Vec::new() } else { self.settle_items(context, items).await? };
         if outcomes.len() + refused.len() != settlements.len() {
             return Err(ApiError::fault("a settle was answered for more or fewer deliveries"));
         }
-        let decided = Decided { settlements, refused, outcomes };
+        let decided = DecidedSettlements { settlements, refused, outcomes };
         telemetry::settled(&context.observer, &self.permit, &decided).await;
         Ok(decided)
     }
 
-    /// The command that settles these.
     fn settle_command(&self, items: Vec<SettleItem>) -> Command {
         Command::Settle(Settle {
             department: self.at.queue.department.0,
@@ -108,7 +108,7 @@ impl Source {
         }
     }
 
-    /// Extends; one result per token.
+    /// Extends the leases of these tokens; one outcome per token.
     pub(crate) async fn extend(
         &self,
         context: &Context,
@@ -145,25 +145,25 @@ impl Source {
     }
 }
 
-/// What became of extensions.
+/// The outcomes of extensions, and when they were decided.
 pub(crate) struct Extended {
     outcomes: Vec<ExtendOutcome>,
     now: Now,
 }
 
 impl Extended {
-    /// About what it takes in memory.
+    /// About its bytes in memory.
     pub(crate) fn bytes(&self) -> usize {
         self.outcomes.len() * size_of::<ExtendOutcome>()
     }
 
-    /// One result each.
+    /// One result of the schema per extension.
     pub(crate) fn results(&self) -> Vec<ExtendResult> {
-        settlements::runs(&self.outcomes, |outcome| convert::extend_result(*outcome, self.now))
+        settlements::map_runs(&self.outcomes, |outcome| convert::extend_result(*outcome, self.now))
     }
 }
 
-/// A queue that was found, and is not there any more, was deleted meanwhile.
+/// The error of a subscription that was found before: if its queue is not found now, it was deleted meanwhile.
 fn since_found(error: SubscriptionError) -> ApiError {
     match error {
         SubscriptionError::QueueNotFound => ended(&SessionEvent::QueueDeleted),
@@ -171,6 +171,7 @@ fn since_found(error: SubscriptionError) -> ApiError {
     }
 }
 
+/// Checks how many settlements or tokens a request has.
 pub(crate) fn check_count(field: &'static str, count: usize) -> Result<(), ApiError> {
     if (1..=limits::MAX_SETTLEMENTS).contains(&count) {
         return Ok(());

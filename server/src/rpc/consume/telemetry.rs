@@ -1,4 +1,4 @@
-//! What is counted, recorded and traced of deliveries and settlements.
+//! Counts, records and traces deliveries and settlements.
 
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -12,21 +12,21 @@ use crate::{
     policy::{Permit, methods},
     rpc::{
         access_record::record,
-        consume::settlements::Decided,
-        wire::{convert, delivery::Outgoing},
+        consume::settlements::DecidedSettlements,
+        wire::{convert, delivery::LeasedMessage},
     },
 };
 
-/// RecordSlots that the records of so many deliveries need at most: a record that is full has a range for each.
+/// Slots that the records of so many deliveries need at most, if no two deliveries share a range.
 pub(crate) fn slots_of(deliveries: usize) -> u32 {
     u32::try_from(deliveries.div_ceil(MAX_ACCESS_RANGES)).unwrap_or(u32::MAX)
 }
 
-/// Deliveries are about to leave. `places` are for their records, where such are kept.
+/// Deliveries are about to be sent. `slots` are for their records, where deliveries are recorded.
 pub(crate) fn delivered(
     observer: &Observer,
     permit: &Permit<methods::Consuming>,
-    deliveries: &[Outgoing],
+    deliveries: &[LeasedMessage],
     now: Now,
     slots: Option<RecordSlot>,
 ) {
@@ -42,21 +42,21 @@ pub(crate) fn delivered(
 fn count_deliveries(
     observer: &Observer,
     permit: &Permit<methods::Consuming>,
-    deliveries: &[Outgoing],
+    deliveries: &[LeasedMessage],
     now: Now,
 ) {
     let messages = &observer.metrics.messages;
     let waiting = messages.waiting.local();
     let (mut count, mut bytes, mut again, mut resumed) = (0, 0, 0, 0);
-    for outgoing in deliveries {
+    for delivery in deliveries {
         count += 1;
-        bytes += outgoing.payload.len() as u64;
-        if outgoing.resumed {
+        bytes += delivery.payload.len() as u64;
+        if delivery.resumed {
             resumed += 1;
-        } else if outgoing.live.item.attempt > 1 {
+        } else if delivery.live.item.attempt > 1 {
             again += 1;
         } else {
-            waiting.observe(Duration::from_millis(now.age_ms(outgoing.published_at_ms)).as_secs_f64());
+            waiting.observe(Duration::from_millis(now.age_ms(delivery.published_at_ms)).as_secs_f64());
         }
     }
     waiting.flush();
@@ -69,15 +69,18 @@ fn count_deliveries(
     }
 }
 
-/// One record, or several when the sequences are too scattered for one.
-fn delivery_records(permit: &Permit<methods::Consuming>, deliveries: &[Outgoing]) -> Vec<Record<'static>> {
+/// One record, or several if the sequences have too many ranges for one.
+fn delivery_records(
+    permit: &Permit<methods::Consuming>,
+    deliveries: &[LeasedMessage],
+) -> Vec<Record<'static>> {
     let mut rest = deliveries.iter().peekable();
     let mut records = Vec::new();
     while rest.peek().is_some() {
         let mut record = record(Action::Deliver, "deliver", permit);
         while !record.sequences.is_full()
             && !record.leases.is_full()
-            && let Some(Outgoing { live, .. }) = rest.next()
+            && let Some(LeasedMessage { live, .. }) = rest.next()
         {
             record.count += 1;
             record.sequences.add(None, live.item.sequence);
@@ -88,36 +91,44 @@ fn delivery_records(permit: &Permit<methods::Consuming>, deliveries: &[Outgoing]
     records
 }
 
-/// The message's stay in the queue, if its producer's trace is sampled.
-fn trace(telemetry: &Telemetry, permit: &Permit<methods::Consuming>, outgoing: &Outgoing, now: Now) {
-    let Some(traceparent) = outgoing.attributes.get(TRACEPARENT).filter(|_| !outgoing.resumed) else {
+/// Exports a span of the message's time in the queue, if its producer's trace is sampled.
+fn trace(telemetry: &Telemetry, permit: &Permit<methods::Consuming>, delivery: &LeasedMessage, now: Now) {
+    let Some(traceparent) = delivery.attributes.get(TRACEPARENT).filter(|_| !delivery.resumed) else {
         return;
     };
     let (queue, subscription) = (permit.queue().to_string(), permit.subscription());
-    // It has waited for as long as batches say, whatever the wall clock said when it was published.
+    // The waiting time is counted by stamps, whatever the wall clock showed when the message was published.
     let delivered = UNIX_EPOCH + Duration::from_millis(now.wall_ms);
     let waited = Waited {
         queue: &queue,
         subscription: subscription.map_or("", |subscription| subscription.as_str()),
-        message_id: &convert::message_id(outgoing.queue, outgoing.live.item.sequence),
-        attempt: outgoing.live.item.attempt,
-        payload_bytes: outgoing.payload.len(),
-        published: delivered - Duration::from_millis(now.age_ms(outgoing.published_at_ms)),
+        message_id: &convert::message_id(delivery.queue, delivery.live.item.sequence),
+        attempt: delivery.live.item.attempt,
+        payload_bytes: delivery.payload.len(),
+        published: delivered - Duration::from_millis(now.age_ms(delivery.published_at_ms)),
         delivered,
     };
     telemetry.waited(traceparent, &waited);
 }
 
-/// Settlements were decided.
-pub(crate) async fn settled(observer: &Observer, permit: &Permit<methods::Consuming>, decided: &Decided) {
+/// Counts and records settlements that were decided.
+pub(crate) async fn settled(
+    observer: &Observer,
+    permit: &Permit<methods::Consuming>,
+    decided: &DecidedSettlements,
+) {
     let not_made = count_settlements(observer, permit, decided);
     if observer.access.keeps_messages() {
         record_settlements(observer, permit, decided, not_made).await;
     }
 }
 
-/// How many were not made.
-fn count_settlements(observer: &Observer, permit: &Permit<methods::Consuming>, decided: &Decided) -> u64 {
+/// Counts settlements, and returns how many were not made.
+fn count_settlements(
+    observer: &Observer,
+    permit: &Permit<methods::Consuming>,
+    decided: &DecidedSettlements,
+) -> u64 {
     let (mut made, mut not_made) = ([0; ACTIONS.len()], [decided.refused.len() as u64, 0, 0, 0, 0]);
     for (settlement, outcome) in decided.outcomes() {
         let [invalid, lost, by_another, purged, already] = &mut not_made;
@@ -149,11 +160,11 @@ fn count_settlements(observer: &Observer, permit: &Permit<methods::Consuming>, d
     not_made.iter().sum()
 }
 
-/// One record, or several when the deliveries are too scattered for one.
+/// One record, or several if the deliveries have too many ranges for one.
 async fn record_settlements(
     observer: &Observer,
     permit: &Permit<methods::Consuming>,
-    decided: &Decided,
+    decided: &DecidedSettlements,
     mut not_made: u64,
 ) {
     let mut rest = decided.made().peekable();

@@ -1,7 +1,7 @@
-//! Who may make a call: a layer in front of every service.
+//! The layer in front of every service that authenticates the caller and decides whether it may make the call.
 //!
-//! Deny by default: a path that is not in the policy's table is refused, and a handler finds an [`Admitted`] in the
-//! request's extensions only when certificate and token agreed.
+//! It denies by default: a path that is not in the policy's table is refused, and a handler finds an [`Admitted`] in
+//! the request's extensions only if certificate and token agree.
 
 use std::{
     convert::Infallible,
@@ -25,35 +25,35 @@ use crate::{
     pace::{Pace, Paced},
     policy::{Admitted, Denied, Method, methods},
     quota::Quota,
-    rpc::{layers::watch::Call, wire::status::ApiError},
+    rpc::{layers::call::Call, wire::status::ApiError},
 };
 
 /// Puts [`Auth`] in front of services.
 #[derive(Clone, Debug)]
 pub struct AuthLayer {
     tokens: Arc<TokenVerifier>,
-    calls: Calls,
+    calls: CallLimits,
 }
 
-/// What tenants may call in a second.
+/// The limits of tenants on their calls.
 #[derive(Clone, Debug)]
-pub(crate) struct Calls {
+pub(crate) struct CallLimits {
     pub(crate) quota: Quota,
-    /// Counts those that are refused.
+    /// Counts calls that are refused for their tenant's limit.
     pub(crate) refused: IntCounter,
 }
 
-/// Lets a call through with an `Admitted` in its extensions, or answers it.
+/// Passes a call on with an `Admitted` in its extensions, or refuses it.
 #[derive(Clone, Debug)]
 pub struct Auth<S> {
     tokens: Arc<TokenVerifier>,
-    calls: Calls,
+    calls: CallLimits,
     inner: S,
 }
 
 impl AuthLayer {
-    /// A layer that asks this verifier, and lets so many calls through.
-    pub(crate) fn new(tokens: Arc<TokenVerifier>, calls: Calls) -> Self {
+    /// A layer that verifies tokens by `tokens`, and limits `calls`.
+    pub(crate) fn new(tokens: Arc<TokenVerifier>, calls: CallLimits) -> Self {
         Self { tokens, calls }
     }
 }
@@ -98,33 +98,33 @@ where
 }
 
 impl<S> Auth<S> {
-    /// The pace at which the call is worked on, if it may be made.
+    /// The pace at which the call's future is polled, or why the call is refused.
     fn admit<B>(&self, request: &mut Request<B>, auth: Option<&ConnectionAuth>) -> Result<Pace, ApiError> {
-        let known = connection(request)
+        let authenticated = connection(request)
             .and_then(|connection| Ok((self.authenticate(request, &connection, auth)?, connection)));
-        let known = known.inspect_err(|_| auth.into_iter().for_each(ConnectionAuth::failed))?;
-        let (known, connection) = known;
-        let pace = self.calls.pace(&connection.tenant, known.is_none());
-        let Some((method, principal)) = known else {
+        let (caller, connection) =
+            authenticated.inspect_err(|_| auth.into_iter().for_each(ConnectionAuth::failed))?;
+        let pace = self.calls.pace(&connection.tenant, caller.is_none());
+        let Some((method, principal)) = caller else {
             request.headers_mut().remove(AUTHORIZATION);
             return Ok(pace);
         };
-        // The handler asks for a permit on the resource; what no resource could pass ends here.
+        // A caller without a grant for the method on any resource is refused here; the handler checks the resource.
         let admitted = Admitted::new(method, Arc::clone(&principal));
         if let (Ok(_), Some(call)) = (&admitted, request.extensions().get::<Arc<Call>>()) {
             call.admitted(&principal);
         }
-        // A refusal, too, is a call.
+        // Calls that are refused count, too.
         self.calls.check(&principal, method)?;
         let admitted = admitted?;
-        // Nothing further in has a use for the token itself.
+        // No layer or handler behind this one needs the token itself.
         request.headers_mut().remove(AUTHORIZATION);
         request.extensions_mut().insert(admitted);
         auth.into_iter().for_each(ConnectionAuth::succeeded);
         Ok(pace)
     }
 
-    /// Who calls which method; nobody where none has to be known.
+    /// The method and its caller; `None` for a method that needs no token.
     fn authenticate<B>(
         &self,
         request: &Request<B>,
@@ -140,29 +140,30 @@ impl<S> Auth<S> {
     }
 }
 
-impl Calls {
-    /// Calls of a tenant that is not configured are refused by their handlers.
+impl CallLimits {
+    /// The pace of a tenant's calls. Those of a tenant that is not configured have the default pace: handlers refuse
+    /// them.
     fn pace(&self, tenant: &TenantName, tokenless: bool) -> Pace {
         self.quota.tenant(tenant).map_or_else(Pace::default, |quota| quota.pace(tokenless).clone())
     }
 
     fn check(&self, principal: &Principal, method: &Method) -> Result<(), ApiError> {
-        // A tenant that is not configured has nothing to call for.
+        // A tenant that is not configured has no limits, and no resources.
         let Some(quota) = self.quota.tenant(&principal.tenant) else { return Ok(()) };
         let checked = quota.check_calls(method.frees_capacity(), Instant::now());
         Ok(checked.inspect_err(|_| self.refused.inc())?)
     }
 }
 
-/// Verifies a token that came on a connection, if as it stands that may be done.
+/// Verifies a token that came on a connection, unless the connection has had too many failed tokens.
 pub(in crate::rpc) fn verify(
     tokens: &TokenVerifier,
     token: &str,
     connection: &ConnIdentity,
     auth: Option<&ConnectionAuth>,
 ) -> Result<Arc<Principal>, IdentityError> {
-    let may = || auth.map_or(Ok(()), ConnectionAuth::may_verify);
-    let verified = tokens.verify_if(token, connection, SystemTime::now(), may);
+    let may_verify = || auth.map_or(Ok(()), ConnectionAuth::may_verify);
+    let verified = tokens.verify_if(token, connection, SystemTime::now(), may_verify);
     match (&verified, auth) {
         (Ok(_), Some(auth)) => auth.token_accepted(),
         (Err(error), Some(auth)) if error.costs_a_signature() => auth.token_refused(),
@@ -171,7 +172,7 @@ pub(in crate::rpc) fn verify(
     verified
 }
 
-/// The identity that the door left in the request, or why it found none.
+/// The identity that the door has put into the request, or why it found none.
 fn connection<B>(request: &Request<B>) -> Result<Arc<ConnIdentity>, ApiError> {
     if let Some(connection) = request.extensions().get::<Arc<ConnIdentity>>() {
         return Ok(Arc::clone(connection));

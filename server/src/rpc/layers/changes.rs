@@ -1,6 +1,5 @@
-//! Changes are made only with a place for their record, and to their end: a layer behind the one that asks who is calling, in
-//! front of every handler, that goes by the kind of the method. The whole request is there by now, so nobody holds a place for as
-//! long as it likes.
+//! The layer in front of the handlers that begins a change only with a slot for its access record, and completes it
+//! even if its caller disconnects. It is behind `intake`: the request is whole, so that a slow client holds no slot.
 
 use std::{
     convert::Infallible,
@@ -21,21 +20,21 @@ use crate::{
     policy::Kind,
     rpc::{
         detached::Detached,
-        layers::{intake::Held, watch::Call},
+        layers::{call::Call, intake::RequestCharge},
         wire::status::ApiError,
     },
 };
 
-/// In front of the services.
+/// Reserves a record slot for calls of the kind `Change`, and passes on all others at once.
 #[derive(Clone, Debug)]
-pub(crate) struct Changes<S> {
+pub(crate) struct RecordChanges<S> {
     observer: Arc<Observer>,
-    /// The server ends after these.
+    /// The tasks of changes whose caller has disconnected. The server ends after them.
     tasks: TaskTracker,
     inner: S,
 }
 
-impl<S> Changes<S> {
+impl<S> RecordChanges<S> {
     pub(crate) fn new(observer: Arc<Observer>, tasks: TaskTracker, inner: S) -> Self {
         Self { observer, tasks, inner }
     }
@@ -43,7 +42,7 @@ impl<S> Changes<S> {
 
 type Answering = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
 
-impl<S> Service<Request<Body>> for Changes<S>
+impl<S> Service<Request<Body>> for RecordChanges<S>
 where
     S: Service<Request<Body>, Response = Response<Body>, Error = Infallible, Future: Send + 'static>
         + Clone
@@ -60,9 +59,9 @@ where
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
         let call = request.extensions().get::<Arc<Call>>();
-        let change = call.filter(|call| call.is(Kind::Change) && self.observer.access.keeps_changes());
+        let change = call.filter(|call| call.is_kind(Kind::Change) && self.observer.access.keeps_changes());
         let Some(call) = change.cloned() else { return Either::Left(self.inner.call(request)) };
-        // The one that is ready.
+        // `poll_ready` was called on the service itself, not on its clone.
         let next = self.inner.clone();
         let mut ready = mem::replace(&mut self.inner, next);
         let (observer, tasks) = (Arc::clone(&self.observer), self.tasks.clone());
@@ -70,9 +69,10 @@ where
             let Some(slot) = observer.access.reserve().await else {
                 return Ok(Status::from(ApiError::access_not_recorded()).into_http());
             };
-            let mut record = Ending { observer, call, slot: Some(slot) };
-            // On record as it ended, even if the caller does not wait for it. What it holds is charged until then.
-            let held = request.extensions().get::<Held>().cloned();
+            let mut record = ChangeRecord { observer, call, slot: Some(slot) };
+            // The change is completed and recorded even if the caller does not wait for it. Its request is charged
+            // until then.
+            let held = request.extensions().get::<RequestCharge>().cloned();
             let changing = async move {
                 let _held = held;
                 let answer = ready.call(request).await?;
@@ -84,14 +84,14 @@ where
     }
 }
 
-/// Sees to the record, whatever becomes of the change.
-struct Ending {
+/// Writes the record of a change when it ends, or when this is dropped before.
+struct ChangeRecord {
     observer: Arc<Observer>,
     call: Arc<Call>,
     slot: Option<RecordSlot>,
 }
 
-impl Ending {
+impl ChangeRecord {
     fn ended(&mut self, status: &Status) {
         if let Some(slot) = self.slot.take() {
             self.call.changed(&self.observer, status, slot);
@@ -99,9 +99,9 @@ impl Ending {
     }
 }
 
-impl Drop for Ending {
+impl Drop for ChangeRecord {
     fn drop(&mut self) {
-        // Its handler panicked, or the process ends.
+        // The change has no status, because its handler panicked or the process is ending.
         self.ended(&ApiError::internal().into());
     }
 }

@@ -1,5 +1,5 @@
-//! What stands around a message: the HTTP request it comes in, and what the gRPC library itself refuses. The library
-//! knows no reasons, so its refusals get theirs here.
+//! The HTTP around a gRPC message: one layer refuses requests that are no gRPC calls, another adds reasons to the
+//! refusals of the gRPC library, which have none.
 
 use std::{
     convert::Infallible,
@@ -16,21 +16,21 @@ use tower::{Service, util::MapResponse};
 
 use crate::rpc::wire::{deadline::Deadline, status::ApiError};
 
-/// Told with a refused encoding: those that are taken.
+/// The encodings that the server accepts; in the library's refusal of another encoding.
 const ACCEPT_ENCODING: HeaderName = HeaderName::from_static("grpc-accept-encoding");
 
 type Answer = Result<Response<Body>, Infallible>;
 
-/// In front of what takes requests in: refuses those that are no calls.
+/// In front of `intake`: refuses requests that are no gRPC calls, and reads the deadline of the others.
 #[derive(Clone, Debug)]
 pub(crate) struct Envelope<S> {
     inner: S,
 }
 
-/// In front of the services: gives the library's refusals their reasons.
+/// In front of the services: adds reasons to the library's refusals.
 pub(crate) type Explain<S> = MapResponse<S, fn(Response<Body>) -> Response<Body>>;
 
-/// Explains what these services refuse.
+/// Adds reasons to the refusals of these services.
 pub(crate) fn explain<S>(services: S) -> Explain<S> {
     MapResponse::new(services, explained)
 }
@@ -67,7 +67,7 @@ where
     }
 }
 
-/// The answer to a request that is no gRPC call. Its HTTP status tells clients of other protocols.
+/// The answer to a request that is no gRPC call; its HTTP status is for clients of other protocols.
 fn no_grpc<B>(request: &Request<B>) -> Option<Response<Body>> {
     if request.method() != Method::POST {
         let mut refusal = refused("the HTTP method is not POST", StatusCode::METHOD_NOT_ALLOWED);
@@ -89,7 +89,7 @@ fn refused(text: &'static str, status: StatusCode) -> Response<Body> {
     response
 }
 
-/// Gives a refusal of the library's own a reason, and our words.
+/// Replaces a refusal by the library by one with a reason and a text of ours.
 fn explained(response: Response<Body>) -> Response<Body> {
     let headers = response.headers();
     if headers.contains_key(Status::GRPC_STATUS_DETAILS) {

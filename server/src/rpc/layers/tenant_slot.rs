@@ -1,5 +1,5 @@
-//! A place among its tenant's connections for each connection whose call has a good token: a layer behind the one that says so,
-//! and in front of the services, so that a call that is refused has done nothing.
+//! The layer behind `auth` that acquires a slot among its tenant's connections for each connection on which a call has
+//! a good token. It is in front of the services, so that a call that is refused for want of a slot has done nothing.
 
 use std::{
     convert::Infallible,
@@ -19,11 +19,11 @@ use crate::{
     rpc::wire::status::ApiError,
 };
 
-/// Lets calls through whose connection has its place, or takes it now.
+/// Passes on calls whose connection has its tenant's slot, or acquires it now.
 #[derive(Clone, Debug)]
-pub(crate) struct Placed<S>(pub(crate) S);
+pub(crate) struct AcquireTenantSlot<S>(pub(crate) S);
 
-impl<S, B> Service<Request<B>> for Placed<S>
+impl<S, B> Service<Request<B>> for AcquireTenantSlot<S>
 where
     S: Service<Request<B>, Response = Response<Body>, Error = Infallible>,
 {
@@ -36,9 +36,9 @@ where
     }
 
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
-        // It does not outlive the connection with what goes on here.
+        // It is removed from the request, so that work that outlives the connection does not hold the slot.
         let slot = request.extensions_mut().remove::<TenantSlot>();
-        // Calls that need no token take none.
+        // Calls that need no token acquire no slot.
         let admitted = request.extensions().get::<Admitted>().is_some();
         match slot.filter(|_| admitted).map_or(Ok(()), |slot| slot.acquire()) {
             Ok(()) => Either::Left(self.0.call(request)),

@@ -1,4 +1,4 @@
-//! The answer to a batch of a publish stream.
+//! The frames that a publish stream sends, above all the answers to batches.
 
 use std::sync::Arc;
 
@@ -15,22 +15,19 @@ use crate::{
     rpc::{
         context::Context,
         detached::Detached,
-        publish::{batch::Proposed, target::Target, telemetry},
-        stream::task::ServerFrame,
+        publish::{batch::Proposed, target::PublishTarget, telemetry},
+        stream::{outbox::ChargedFrame, task::ServerFrame},
         wire::{convert, status::ApiError},
     },
 };
 
-/// An answer, and what is charged for it.
-pub(super) type Answered = (Outgoing, Charge);
-
-/// What goes out. It is encoded when it is sent: many equal errors are much longer then.
-pub(super) enum Outgoing {
+/// A frame that is not encoded yet. It is encoded when it is sent, because many equal errors are much longer then.
+pub(super) enum PublishFrame {
     Frame(out::Frame),
     Batch(BatchAnswer),
 }
 
-/// The answer to a batch of which each message has its own.
+/// The answer to a batch with one result per message.
 pub(super) struct BatchAnswer {
     batch_id: u64,
     at: QueueRef,
@@ -38,18 +35,18 @@ pub(super) struct BatchAnswer {
     errors: Vec<Arc<ApiError>>,
 }
 
-/// A batch whose answer is awaited.
+/// A batch that is not decided yet, or was refused.
 pub(super) struct Undecided {
     pub(super) context: Arc<Context>,
     pub(super) batch_id: u64,
-    pub(super) target: Arc<Target>,
+    pub(super) target: Arc<PublishTarget>,
     pub(super) with_message_ids: bool,
     pub(super) proposed: Result<Proposed, ApiError>,
-    /// For the batch, and then for its answer.
+    /// The charge for the batch, and then for its answer.
     pub(super) charge: Charge,
 }
 
-impl From<ServerFrame> for Outgoing {
+impl From<ServerFrame> for PublishFrame {
     fn from(frame: ServerFrame) -> Self {
         Self::Frame(match frame {
             ServerFrame::Drain(drain) => out::Frame::Drain(drain),
@@ -58,7 +55,7 @@ impl From<ServerFrame> for Outgoing {
     }
 }
 
-impl Outgoing {
+impl PublishFrame {
     pub(super) fn frame(self) -> out::Frame {
         match self {
             Self::Frame(frame) => frame,
@@ -71,7 +68,7 @@ impl Outgoing {
         }
     }
 
-    /// About what it takes in memory.
+    /// About its bytes in memory.
     fn bytes(&self) -> usize {
         match self {
             Self::Frame(_) => size_of::<Self>(),
@@ -83,14 +80,13 @@ impl Outgoing {
     }
 }
 
-/// The answer to a batch, which is on record even if its client has gone.
-pub(super) fn answer(undecided: Undecided) -> Detached<Result<Answered, ApiError>> {
+/// The answer to a batch. The batch is recorded even if its client disconnects.
+pub(super) fn answer(undecided: Undecided) -> Detached<Result<ChargedFrame<PublishFrame>, ApiError>> {
     let tasks = undecided.context.streams.clone();
     Detached::new(&tasks, decided(undecided))
 }
 
-/// The answer to a batch, once it is decided.
-async fn decided(undecided: Undecided) -> Result<Answered, ApiError> {
+async fn decided(undecided: Undecided) -> Result<ChargedFrame<PublishFrame>, ApiError> {
     let Undecided { context, batch_id, target, with_message_ids, proposed, mut charge } = undecided;
     let decided = match proposed {
         Ok(proposed) => proposed.decided(&context, &target).await,
@@ -104,7 +100,7 @@ async fn decided(undecided: Undecided) -> Result<Answered, ApiError> {
                     let results = Results { all_stored: Some(all_stored), results: Vec::new() };
                     batch_frame(batch_id, batch_result::Outcome::Results(results))
                 }
-                None => Outgoing::Batch(BatchAnswer { batch_id, at, published, errors }),
+                None => PublishFrame::Batch(BatchAnswer { batch_id, at, published, errors }),
             }
         }
         Err(error) => {
@@ -116,11 +112,11 @@ async fn decided(undecided: Undecided) -> Result<Answered, ApiError> {
     Ok((answer, charge))
 }
 
-fn batch_frame(batch_id: u64, outcome: batch_result::Outcome) -> Outgoing {
-    Outgoing::Frame(out::Frame::BatchResult(BatchResult { batch_id, outcome: Some(outcome) }))
+fn batch_frame(batch_id: u64, outcome: batch_result::Outcome) -> PublishFrame {
+    PublishFrame::Frame(out::Frame::BatchResult(BatchResult { batch_id, outcome: Some(outcome) }))
 }
 
-/// The short answer, when all messages were stored in a row.
+/// The short answer to a batch whose messages were all stored, with successive sequences.
 fn all_stored(at: QueueRef, published: &Published) -> Option<AllStored> {
     let Some(&EntryResult::Stored(first_sequence)) = published.results.first() else { return None };
     let in_a_row = (first_sequence..).zip(&published.results).all(|(s, r)| *r == EntryResult::Stored(s));

@@ -1,10 +1,10 @@
-//! One batch: checked, proposed to its shard, and decided.
+//! Checks one batch of messages, proposes it to its shard, and waits for the outcome.
 
 use std::sync::Arc;
 
 use bytes::Bytes;
 use posthouse_engine::{
-    ids::DEFAULT_LANE,
+    ids::LANES,
     outcome::{Outcome, PublishError, Published},
     schema::{Command, Producer, Publish},
 };
@@ -17,29 +17,33 @@ use crate::{
     observe::RecordSlot,
     rpc::{
         context::{self, Context},
-        publish::{refusals::Refusals, target::Target, telemetry},
+        publish::{refusals::MessageRefusals, target::PublishTarget, telemetry},
         wire::{convert, status::ApiError},
     },
     shard::ShardError,
 };
 
-/// A batch on its way to the disk.
+/// A batch that was proposed, and is not decided yet.
 pub(crate) struct Proposed {
-    /// Of the whole batch.
+    /// Bytes of all its messages.
     bytes: usize,
     count: usize,
-    /// For its record, where such are kept.
+    /// The slot for its access record, where publishes are recorded.
     slot: Option<RecordSlot>,
     outcome: oneshot::Receiver<Result<Outcome, ShardError>>,
-    refusals: Refusals,
+    refusals: MessageRefusals,
 }
 
-/// What became of each message, and the errors of those that were refused, in order.
-pub(crate) type Decided = (Published, Vec<Arc<ApiError>>);
+/// The outcome of each message, and the errors of those that were refused, in order.
+pub(crate) type DecidedBatch = (Published, Vec<Arc<ApiError>>);
 
 impl Proposed {
     /// Waits until the batch is synced and applied.
-    pub(crate) async fn decided(mut self, context: &Context, target: &Target) -> Result<Decided, ApiError> {
+    pub(crate) async fn decided(
+        mut self,
+        context: &Context,
+        target: &PublishTarget,
+    ) -> Result<DecidedBatch, ApiError> {
         let (bytes, count, slot) = (self.bytes, self.count, self.slot.take());
         let decided = self.outcome().await;
         match &decided {
@@ -51,7 +55,7 @@ impl Proposed {
         decided
     }
 
-    async fn outcome(self) -> Result<Decided, ApiError> {
+    async fn outcome(self) -> Result<DecidedBatch, ApiError> {
         match self.outcome.await.unwrap_or(Err(ShardError::Stopping))? {
             Outcome::Publish(Ok(published)) => {
                 let errors = self.refusals.of_results(&published.results);
@@ -64,11 +68,11 @@ impl Proposed {
     }
 }
 
-/// Checks one batch and proposes it; waits for room, not for the disk. Who has `waited` in vain for a place for the record of the
-/// batch before does not wait for one again.
+/// Checks one batch and proposes it. It waits for the fair gate, not for the disk. A stream that has `waited` in vain
+/// for a record slot for the batch before does not wait for one again.
 pub(crate) async fn propose(
     context: &Context,
-    target: &Target,
+    target: &PublishTarget,
     messages: Vec<NewMessage>,
     producer: Option<ProducerSession>,
     atomic: bool,
@@ -84,13 +88,13 @@ pub(crate) async fn propose(
         return Err(ShardError::DiskFull.into());
     }
     target.quota.check_stored(stored)?;
-    let (mut entries, mut refusals) = (Vec::with_capacity(messages.len()), Refusals::default());
+    let (mut entries, mut refusals) = (Vec::with_capacity(messages.len()), MessageRefusals::default());
     for (index, message) in messages.into_iter().enumerate() {
         match convert::publish_entry(message, target.max_message_bytes()) {
             Ok(entry) => entries.push(entry),
             Err(error) => {
                 refusals.add(index, error);
-                // Of a session it may be a retry of what was stored while a limit was higher.
+                // A batch of a producer session may be a retry of one that was stored under a higher limit.
                 if atomic && producer.is_none() {
                     return Err(refusals.of_batch());
                 }
@@ -98,35 +102,36 @@ pub(crate) async fn propose(
             }
         }
     }
-    let spoiled = atomic && !refusals.is_empty();
-    if spoiled {
-        // None will be stored: no need to have them in the log.
+    let is_refused = atomic && !refusals.is_empty();
+    if is_refused {
+        // No message will be stored, so none needs to be in the log.
         entries.fill_with(convert::refused_entry);
     }
     let accepted = entries.iter().map(|entry| entry.content.len()).sum::<usize>();
-    // A payload is a piece of its request, and keeps all of that in memory: worth it only if that is mostly payloads.
+    // A payload is a slice of its request, and keeps the whole request in memory. It is copied, unless the request is
+    // large and consists mostly of payloads.
     if accepted < limits::SLICED_REQUEST_BYTES || accepted < bytes / 2 || target.retained.are_too_many() {
         entries.iter_mut().for_each(|entry| entry.content = Bytes::copy_from_slice(&entry.content));
     }
-    let at = target.queue.at;
+    let (at, [lane]) = (target.queue.at, LANES);
     let command = Command::Publish(Publish {
         department: at.department.0,
         queue: at.queue.0,
-        lane: u32::from(DEFAULT_LANE.0),
+        lane: u32::from(lane.0),
         producer: producer.map(|session| engine_producer(target, session)).transpose()?,
         entries,
         atomic,
     });
     let slot = context.publish_slot(waited).await?;
-    let (stored, department) = (if spoiled { 0 } else { bytes }, target.queue.department);
+    let (stored, department) = (if is_refused { 0 } else { bytes }, target.queue.department);
     let work = 1_024 + stored + count * limits::PUBLISH_MESSAGE_BYTES;
     let pass = context.fair_gate.enter(department.tenant, target.connection, work).await;
     let outcome = context.shards.publish(department.origin(), command, pass);
     Ok(Proposed { bytes, count, slot, outcome, refusals })
 }
 
-/// Makes the payloads of a unary call pieces of one counted buffer: the library has decoded them out of a buffer of its own, which
-/// nobody counts.
+/// Moves the payloads of a unary call into one counted buffer: they are slices of a buffer of the gRPC library, whose
+/// bytes are not counted.
 pub(super) fn gather(messages: &mut [NewMessage], retained: &RetainedRequests) {
     let bytes = messages.iter().map(|message| message.payload.len()).sum();
     if bytes < limits::SLICED_REQUEST_BYTES {
@@ -146,22 +151,22 @@ fn batch_bytes(messages: &[NewMessage]) -> Result<usize, ApiError> {
         return Err(wrong("the batch is empty; send at least one message".to_owned()));
     }
     if messages.len() > limits::MAX_PUBLISH_MESSAGES {
-        let most = limits::MAX_PUBLISH_MESSAGES;
-        let text = format!("the batch has {} messages; at most {most}: send several batches", messages.len());
-        return Err(wrong(text).with_limit(most));
+        let max = limits::MAX_PUBLISH_MESSAGES;
+        let text = format!("the batch has {} messages; at most {max}: send several batches", messages.len());
+        return Err(wrong(text).with_limit(max));
     }
     let size =
         |m: &NewMessage| m.payload.len() + m.attributes.iter().map(|(k, v)| k.len() + v.len()).sum::<usize>();
     let bytes = messages.iter().map(size).sum();
     if bytes > limits::MAX_PUBLISH_BYTES {
-        let most = limits::MAX_PUBLISH_BYTES;
-        let text = format!("the batch has {bytes} bytes; at most {most}: send several batches");
-        return Err(wrong(text).with_limit(most));
+        let max = limits::MAX_PUBLISH_BYTES;
+        let text = format!("the batch has {bytes} bytes; at most {max}: send several batches");
+        return Err(wrong(text).with_limit(max));
     }
     Ok(bytes)
 }
 
-fn engine_producer(target: &Target, session: ProducerSession) -> Result<Producer, ApiError> {
+fn engine_producer(target: &PublishTarget, session: ProducerSession) -> Result<Producer, ApiError> {
     check_producer(&session.producer_id, session.epoch)?;
     Ok(Producer {
         producer_id: session.producer_id,
@@ -172,7 +177,7 @@ fn engine_producer(target: &Target, session: ProducerSession) -> Result<Producer
     })
 }
 
-/// A producer id is 16 bytes, an epoch counts from 1.
+/// Checks that a producer's id has 16 bytes, and that its epoch is at least 1.
 pub(crate) fn check_producer(producer_id: &[u8], epoch: u64) -> Result<(), ApiError> {
     if producer_id.len() != limits::SESSION_ID_BYTES {
         return Err(ApiError::session_id("producer.producer_id", producer_id));

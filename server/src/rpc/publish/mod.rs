@@ -1,4 +1,4 @@
-//! The `Publisher` service: messages in.
+//! The `Publisher` service: it stores messages that clients publish.
 
 pub(super) mod service;
 

@@ -15,13 +15,13 @@ use crate::{
         context::Context,
         detached::Detached,
         layers::{
-            intake::{Held, Requests},
-            watch::Call,
+            call::Call,
+            intake::{RequestCharge, Requests},
         },
         publish::{
             batch::{gather, propose},
             stream::Publishing,
-            target::Target,
+            target::PublishTarget,
             telemetry,
         },
         request::{self, admission},
@@ -40,17 +40,18 @@ pub(crate) struct PublisherService {
 impl Publisher for PublisherService {
     async fn publish(&self, request: Request<PublishRequest>) -> Result<Response<PublishResponse>, Status> {
         let admission = admission::<methods::Publish, _>(&request)?;
-        Call::names(&request, &request.get_ref().queue);
-        let held = Held::of(&request);
+        Call::record_resource(&request, &request.get_ref().queue);
+        let held = RequestCharge::of(&request);
         let connection = request::connection(&request)?;
         let accounts = request::accounts(&request)?;
         let PublishRequest { queue, mut messages, producer, atomic } = request.into_inner();
-        let target = Target::open(&self.context, &admission, &connection, accounts.retained, &queue).await?;
+        let target =
+            PublishTarget::open(&self.context, &admission, &connection, accounts.retained, &queue).await?;
         gather(&mut messages, &target.retained);
         let proposed = propose(&self.context, &target, messages, producer, atomic, false).await;
         let proposed = proposed.inspect_err(|error| telemetry::rejected(&self.context.observer, error))?;
         let (context, at) = (Arc::clone(&self.context), target.queue.at);
-        // On record even if the caller does not wait for the answer.
+        // The batch is recorded even if the caller does not wait for the answer.
         let decided = async move {
             let _held = held;
             let decided = proposed.decided(&context, &target).await;
@@ -70,7 +71,7 @@ impl Publisher for PublisherService {
         let admission = admission(&request)?;
         let task = StreamTask::new(&self.context, &self.tokens, &request)?;
         let (answers, _) = task.run::<Publishing>(admission, Requests::of(&request)?);
-        let answers = answers.map_ok(|outgoing| PublishStreamResponse { frame: Some(outgoing.frame()) });
+        let answers = answers.map_ok(|frame| PublishStreamResponse { frame: Some(frame.frame()) });
         Ok(Response::new(Box::pin(answers)))
     }
 }

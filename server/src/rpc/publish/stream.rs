@@ -1,4 +1,4 @@
-//! A publish stream: batches in, answers out in the same order, many on their way to the disk at once.
+//! The protocol of a publish stream. Many batches are on their way to the disk at once, and answered in their order.
 
 use std::{pin::Pin, sync::Arc};
 
@@ -15,46 +15,45 @@ use crate::{
     policy::{Admission, Permit, methods},
     rpc::{
         context::{Context, queue_name},
-        layers::intake::{Arrived, Frames},
+        layers::intake::{Arrived, RequestFrames},
         publish::{
-            answer::{Answered, Outgoing, Undecided, answer},
+            answer::{PublishFrame, Undecided, answer},
             batch::{check_producer, propose},
-            target::Target,
+            target::PublishTarget,
         },
         stream::{
             connection::PROTOCOL_VERSION,
-            outbox::{Outbox, OutboxState},
+            outbox::{ChargedFrame, Outbox, OutboxState, PendingAnswer},
             task::{Next, Protocol, StreamTask},
         },
         wire::{convert, status::ApiError},
     },
 };
 
-/// Batches of one stream that are proposed and not answered; beyond, the client waits.
+/// Batches of one stream that are proposed and not answered. While there are so many, no further frame is read.
 const MAX_PENDING_BATCHES: usize = 64;
 
 type Proposing = Pin<Box<dyn Future<Output = Undecided> + Send>>;
-type Answer = Pin<Box<dyn Future<Output = Result<Answered, ApiError>> + Send>>;
 
 /// A publish stream after its Open.
 pub(super) struct Publishing {
-    target: Arc<Target>,
+    target: Arc<PublishTarget>,
     producer: Option<Producer>,
     with_message_ids: bool,
-    /// A batch that waits to be admitted. The next one is not read before.
+    /// A batch that waits for the fair gate. The next frame is not read before it has passed.
     proposing: Option<Proposing>,
-    answers: FuturesOrdered<Answer>,
-    /// There was no slot for the record of the last batch: the next ones do not wait for one, too.
+    answers: FuturesOrdered<PendingAnswer<PublishFrame>>,
+    /// Whether the last batch waited for a record slot in vain. The next batch does not wait then.
     waited: bool,
 }
 
-/// What a publish stream waits for.
-pub(super) enum Event {
-    /// The next batch in order is answered.
-    Answered(Answered),
-    /// The batch that waited is proposed, or refused.
+/// An event of a publish stream.
+pub(super) enum PublishEvent {
+    /// The answer to the next batch, in order.
+    Answered(ChargedFrame<PublishFrame>),
+    /// The batch that waited, which is proposed or refused now.
     Proposed(Undecided),
-    /// The client has sent something.
+    /// A frame from the client.
     Request(Arrived<PublishStreamRequest>),
     /// The client has ended its half.
     End,
@@ -65,8 +64,8 @@ impl Protocol for Publishing {
     type Right = methods::Publishing;
     type Request = PublishStreamRequest;
     type Open = Open;
-    type Outgoing = Outgoing;
-    type Event = Event;
+    type Frame = PublishFrame;
+    type Event = PublishEvent;
     type Rest = ();
 
     fn first(request: PublishStreamRequest) -> Option<Open> {
@@ -80,13 +79,13 @@ impl Protocol for Publishing {
         task: &StreamTask,
         admission: &Admission<methods::PublishStream>,
         open: Open,
-        out: &mut Outbox<Outgoing>,
+        out: &mut Outbox<PublishFrame>,
     ) -> Result<Self, ApiError> {
         task.opens(&open.queue, open.protocol_version)?;
         admission.permit(&queue_name("queue", &open.queue)?)?;
         task.check_not_draining()?;
         let (connection, retained) = (&task.connection.identity, task.connection.accounts.retained.clone());
-        let target = Target::open(&task.context, admission, connection, retained, &open.queue).await?;
+        let target = PublishTarget::open(&task.context, admission, connection, retained, &open.queue).await?;
         let next_sequence = match &open.producer {
             None => 0,
             Some(producer) => next_sequence(&task.context, &target, admission.principal(), producer).await?,
@@ -95,7 +94,7 @@ impl Protocol for Publishing {
         let queue_uid = convert::queue_uid(target.queue.at);
         let opened =
             Opened { protocol_version: PROTOCOL_VERSION, next_sequence, max_message_bytes, queue_uid };
-        out.send(Outgoing::Frame(out::Frame::Opened(opened)));
+        out.send(PublishFrame::Frame(out::Frame::Opened(opened)));
         Ok(Self {
             target: Arc::new(target),
             producer: open.producer,
@@ -113,18 +112,20 @@ impl Protocol for Publishing {
     async fn next(
         &mut self,
         _: &StreamTask,
-        requests: &mut Frames<PublishStreamRequest>,
+        requests: &mut RequestFrames<PublishStreamRequest>,
         outbox: OutboxState,
-    ) -> Result<Event, ApiError> {
+    ) -> Result<PublishEvent, ApiError> {
         let listens =
             self.proposing.is_none() && self.answers.len() < MAX_PENDING_BATCHES && outbox.has_capacity;
         tokio::select! {
-            Some(answer) = self.answers.next() => answer.map(Event::Answered),
+            Some(answer) = self.answers.next() => answer.map(PublishEvent::Answered),
             Some(undecided) = OptionFuture::from(self.proposing.as_mut()) => {
                 self.proposing = None;
-                Ok(Event::Proposed(undecided))
+                Ok(PublishEvent::Proposed(undecided))
             }
-            arrived = requests.next(), if listens => Ok(arrived?.map_or(Event::End, Event::Request)),
+            arrived = requests.next(), if listens => {
+                Ok(arrived?.map_or(PublishEvent::End, PublishEvent::Request))
+            }
             else => std::future::pending().await,
         }
     }
@@ -132,14 +133,14 @@ impl Protocol for Publishing {
     async fn handle(
         &mut self,
         task: &StreamTask,
-        event: Event,
-        out: &mut Outbox<Outgoing>,
+        event: PublishEvent,
+        out: &mut Outbox<PublishFrame>,
     ) -> Result<Next, ApiError> {
         match event {
-            Event::Answered(answered) => out.answer(answered),
-            Event::Proposed(undecided) => self.proposed(undecided),
-            Event::Request(arrived) => self.handle_request(task, arrived, out)?,
-            Event::End => return Ok(Next::End),
+            PublishEvent::Answered(answered) => out.answer(answered),
+            PublishEvent::Proposed(undecided) => self.proposed(undecided),
+            PublishEvent::Request(arrived) => self.handle_request(task, arrived, out)?,
+            PublishEvent::End => return Ok(Next::End),
         }
         Ok(Next::Continue)
     }
@@ -147,8 +148,8 @@ impl Protocol for Publishing {
     async fn close(
         self,
         _: &StreamTask,
-        _: &mut Frames<PublishStreamRequest>,
-        out: &mut Outbox<Outgoing>,
+        _: &mut RequestFrames<PublishStreamRequest>,
+        out: &mut Outbox<PublishFrame>,
         ended: Result<(), ApiError>,
     ) -> Result<(), ApiError> {
         let Self { proposing, mut answers, .. } = self;
@@ -161,7 +162,7 @@ impl Protocol for Publishing {
 }
 
 impl Publishing {
-    /// A batch is proposed, or refused.
+    /// Queues the answer of a batch that was proposed or refused.
     fn proposed(&mut self, undecided: Undecided) {
         let unrecorded = |error: &ApiError| error.reason() == ErrorReason::AccessNotRecorded;
         self.waited = undecided.proposed.as_ref().is_err_and(unrecorded);
@@ -172,12 +173,12 @@ impl Publishing {
         &mut self,
         task: &StreamTask,
         Arrived { request, charge }: Arrived<PublishStreamRequest>,
-        out: &mut Outbox<Outgoing>,
+        out: &mut Outbox<PublishFrame>,
     ) -> Result<(), ApiError> {
         match request.frame {
             Some(Frame::Batch(batch)) => {
                 let mut proposing = Box::pin(self.propose(task, batch, charge));
-                // Most often it is admitted at once.
+                // Most batches pass the fair gate at once.
                 match proposing.as_mut().now_or_never() {
                     Some(undecided) => self.proposed(undecided),
                     None => self.proposing = Some(proposing),
@@ -217,7 +218,7 @@ impl Publishing {
 
 async fn next_sequence(
     context: &Context,
-    target: &Target,
+    target: &PublishTarget,
     principal: &Principal,
     producer: &Producer,
 ) -> Result<u64, ApiError> {

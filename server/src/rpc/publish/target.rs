@@ -1,4 +1,4 @@
-//! What a batch is published to, and by whom.
+//! The queue that batches are published to, with the publisher's right to it.
 
 use std::sync::Arc;
 
@@ -15,8 +15,8 @@ use crate::{
     },
 };
 
-/// What a batch is published to and by whom.
-pub(crate) struct Target {
+/// A queue that a caller publishes to.
+pub(crate) struct PublishTarget {
     pub(crate) permit: Permit<methods::Publishing>,
     pub(crate) queue: FoundQueue,
     pub(crate) quota: Arc<TenantQuota>,
@@ -24,7 +24,7 @@ pub(crate) struct Target {
     pub(crate) retained: RetainedRequests,
 }
 
-impl Target {
+impl PublishTarget {
     pub(crate) async fn open<M: Asks<methods::Publishing>>(
         context: &Context,
         admission: &Admission<M>,
@@ -38,14 +38,14 @@ impl Target {
         Ok(Self { permit, queue, quota, connection: connection_key(connection), retained })
     }
 
-    /// The same for a fresh permit.
+    /// This target with a fresh permit.
     pub(crate) fn with(&self, permit: Permit<methods::Publishing>) -> Self {
         let Self { queue, quota, connection, retained, .. } = self;
         let (queue, quota, retained) = (queue.clone(), Arc::clone(quota), retained.clone());
         Self { permit, queue, quota, connection: *connection, retained }
     }
 
-    /// The largest payload: the queue's limit or the tenant's, whichever is less.
+    /// The maximum of a payload's bytes: the queue's limit or the tenant's, whichever is lower.
     pub(crate) fn max_message_bytes(&self) -> u32 {
         self.queue.view.settings.max_message_bytes.min(self.quota.max_message_bytes())
     }

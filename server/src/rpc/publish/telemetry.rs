@@ -1,4 +1,4 @@
-//! What is counted and recorded of published batches.
+//! Counts and records published batches.
 
 use std::sync::Arc;
 
@@ -7,15 +7,17 @@ use posthouse_engine::outcome::{EntryResult, Published};
 use crate::{
     observe::{Action, Observer, RecordSlot},
     rpc::{
-        access_record::record, layers::watch::name as code_name, publish::target::Target,
-        wire::status::ApiError,
+        access_record::record,
+        publish::target::PublishTarget,
+        wire::{code_name::code_name, status::ApiError},
     },
 };
 
-/// A batch was decided. `bytes` are those of all its messages; `place` is for its record, where such are kept.
+/// Counts and records a batch that was decided. `bytes` are those of all its messages; `slot` is for its record, where
+/// publishes are recorded.
 pub(crate) fn published(
     observer: &Observer,
-    target: &Target,
+    target: &PublishTarget,
     published: &Published,
     errors: &[Arc<ApiError>],
     bytes: usize,
@@ -48,10 +50,10 @@ pub(crate) fn published(
     }
 }
 
-/// A batch of so many messages was proposed, and nothing of it is known to be stored.
+/// Records a batch of so many messages that was proposed, and of which no message is known to be stored.
 pub(crate) fn not_published(
     observer: &Observer,
-    target: &Target,
+    target: &PublishTarget,
     error: &ApiError,
     count: usize,
     slot: Option<RecordSlot>,
@@ -64,7 +66,7 @@ pub(crate) fn not_published(
     }
 }
 
-/// A message, or a whole batch, was not taken.
+/// Counts a message or a batch that was refused.
 pub(crate) fn rejected(observer: &Observer, error: &ApiError) {
     observer.metrics.messages.rejected.with_label_values(&[error.reason_name()]).inc();
 }

@@ -1,4 +1,4 @@
-//! The connection that a stream runs on, and its first frame.
+//! The connection that a stream runs on, and the stream's first frame.
 
 use std::{sync::Arc, time::Duration};
 
@@ -10,28 +10,29 @@ use crate::{
     account::ConnectionAccounts,
     door::{CallTask, ConnectionAuth},
     identity::ConnIdentity,
-    rpc::{layers::intake::Frames, request, wire::status::ApiError},
+    rpc::{layers::intake::RequestFrames, request, wire::status::ApiError},
 };
 
 /// The only version so far.
 pub(crate) const PROTOCOL_VERSION: u32 = 1;
 
-/// How long a client may take to say what its stream is for.
+/// How long a client may take to send its first frame.
 const FIRST_FRAME_TIMEOUT: Duration = Duration::from_secs(10);
+
 /// The connection that a stream runs on.
-pub(crate) struct Connection {
+pub(crate) struct StreamConnection {
     pub(crate) identity: Arc<ConnIdentity>,
     /// Cancelled when the connection, or the server, is about to close.
     pub(crate) drain_signal: CancellationToken,
-    /// Whether it may have further tokens verified.
+    /// The connection's failed tokens, which decide whether further ones are verified.
     pub(crate) auth: Option<ConnectionAuth>,
     pub(crate) accounts: ConnectionAccounts,
-    /// The stream's own.
+    /// The task of the stream's call.
     pub(crate) task: CallTask,
 }
 
-impl Connection {
-    /// That of a request.
+impl StreamConnection {
+    /// The connection of a request.
     pub(crate) fn of<T>(request: &tonic::Request<T>) -> Result<Self, Status> {
         Ok(Self {
             identity: request::connection(request)?,
@@ -43,9 +44,9 @@ impl Connection {
     }
 }
 
-/// The first frame, if it comes in time.
+/// The first frame, which must arrive in time; `None` if the client ends its half before.
 pub(crate) async fn first_frame<T: prost::Message + Default>(
-    frames: &mut Frames<T>,
+    frames: &mut RequestFrames<T>,
     drain_signal: &CancellationToken,
 ) -> Result<Option<T>, ApiError> {
     tokio::select! {

@@ -1,4 +1,4 @@
-//! What the streams of both directions share.
+//! The task that runs a publish or consume stream, its connection, and the outbox of its answers.
 
 pub(super) mod connection;
 pub(super) mod outbox;

@@ -1,8 +1,9 @@
-//! The server's half of a stream. Frames wait here for a client that reads slowly, so that the stream's task does not:
-//! it must still see its token expire, and the server drain.
+//! The server's half of a stream. Frames for a client that reads slowly wait here, so that the stream's task does not
+//! wait: it must notice when its token expires and when the server drains.
 
 use std::{
     collections::VecDeque,
+    pin::Pin,
     sync::{
         Arc,
         atomic::{AtomicU64, AtomicUsize, Ordering},
@@ -25,64 +26,71 @@ use crate::{
     rpc::wire::status::ApiError,
 };
 
-/// Frames handed to the network; beyond, they wait in the outbox.
+/// Frames that are passed on to the network at once. Further ones wait in the outbox.
 const MAX_FRAMES_OUT: usize = 4;
-/// Frames that a client does not read; beyond, it is not listened to either.
+/// Waiting frames. While there are so many, the client's frames are not read.
 const MAX_FRAMES_WAITING: usize = 64;
 /// How long a client of a stream that ends may read nothing while answers wait for it.
 const UNREAD: Duration = Duration::from_secs(5);
 
-/// The client has gone away.
+/// A frame that answers the client, and the charge for it.
+pub(crate) type ChargedFrame<F> = (F, Charge);
+
+/// An answer that is not ready yet.
+pub(crate) type PendingAnswer<F> = Pin<Box<dyn Future<Output = Result<ChargedFrame<F>, ApiError>> + Send>>;
+
+/// The client has reset the call, or its connection was closed.
 #[derive(Debug)]
-pub(crate) struct Gone;
+pub(crate) struct Disconnected;
 
 /// How much waits in an outbox.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct OutboxState {
-    /// The network has sent all that was sent, but for a few frames.
+    /// No frame waits in the outbox; a few may be on their way to the network.
     pub(crate) clear: bool,
-    /// So little waits that the client is listened to.
+    /// So little waits that the client's frames are read.
     pub(crate) has_capacity: bool,
 }
 
 /// Where a stream's task puts its frames.
 pub(crate) struct Outbox<F> {
-    frames: mpsc::Sender<Charged<F>>,
-    /// Frames that were handed to the network and that it has not sent.
-    out: Arc<OnTheirWay>,
-    /// When the leases end of what was delivered last.
+    frames: mpsc::Sender<QueuedFrame<F>>,
+    /// Frames that were passed on, and that the network has not sent.
+    in_flight: Arc<UnsentCounts>,
+    /// When the leases of the last deliveries end.
     leased_until: Option<Instant>,
-    waiting: VecDeque<Charged<F>>,
-    /// What is charged for those that wait.
+    waiting: VecDeque<QueuedFrame<F>>,
+    /// The charge for the frames that wait.
     waiting_bytes: u64,
     end: oneshot::Sender<ApiError>,
     sent_at: Instant,
-    /// The stream's, which tells what the network has sent.
+    /// The task of the stream's call, which knows what the network has sent.
     task: CallTask,
-    /// Where what waits is charged.
+    /// The account that answers are charged to.
     account: Account,
     /// Counts calls that end because their client does not read.
     unread: IntCounter,
-    /// How much that was, and since when.
+    /// Bytes of the call that the network had sent when it last made progress, and when that was.
     progress: (u64, Instant),
 }
 
+/// Counts frames that were passed on, and that the network has not sent.
 #[derive(Default)]
-struct OnTheirWay {
+struct UnsentCounts {
     frames: AtomicUsize,
-    /// What is charged for answers among them.
+    /// The charge for answers among them.
     bytes: AtomicU64,
-    /// All of them are sent, and no more come; or the call has ended.
-    over: CancellationToken,
+    /// Cancelled when all frames are sent and no more come, or when the call has ended.
+    ended: CancellationToken,
 }
 
-/// A frame, and what it is charged until it is encoded.
-struct Charged<F> {
+/// A frame, and the charge for it until it is encoded.
+struct QueuedFrame<F> {
     frame: F,
     charge: Option<Charge>,
 }
 
-/// An outbox, and what comes out of it: the frames, then the error it ended with, if any.
+/// An outbox, and the stream of its frames, which ends with the outbox's error, if any.
 pub(crate) fn outbox<F: Send + 'static>(
     task: CallTask,
     accounts: &ConnectionAccounts,
@@ -90,19 +98,19 @@ pub(crate) fn outbox<F: Send + 'static>(
     let (frames, out) = mpsc::channel(MAX_FRAMES_OUT);
     let (end, ended) = oneshot::channel::<ApiError>();
     let ended = ended.map(|error| stream::iter(error.ok().map(|error| Err(error.into()))));
-    let way = Arc::new(OnTheirWay::default());
-    let (sent, over) = (Arc::clone(&way), way.over.clone().drop_guard());
-    let out = ReceiverStream::new(out).map(move |charged: Charged<F>| {
-        let _over = &over;
-        sent.frames.fetch_sub(1, Ordering::Relaxed);
-        sent.bytes.fetch_sub(charged.bytes(), Ordering::Relaxed);
-        Ok(charged.frame)
+    let in_flight = Arc::new(UnsentCounts::default());
+    let (counts, end_guard) = (Arc::clone(&in_flight), in_flight.ended.clone().drop_guard());
+    let out = ReceiverStream::new(out).map(move |queued: QueuedFrame<F>| {
+        let _end_guard = &end_guard;
+        counts.frames.fetch_sub(1, Ordering::Relaxed);
+        counts.bytes.fetch_sub(queued.bytes(), Ordering::Relaxed);
+        Ok(queued.frame)
     });
     let (waiting, now) = (VecDeque::new(), Instant::now());
     let progress = (0, now);
     let outbox = Outbox {
         frames,
-        out: way,
+        in_flight,
         leased_until: None,
         waiting,
         waiting_bytes: 0,
@@ -119,15 +127,15 @@ pub(crate) fn outbox<F: Send + 'static>(
 impl<F> Outbox<F> {
     /// Sends a frame as soon as the client reads it.
     pub(crate) fn send(&mut self, frame: F) {
-        self.put(Charged { frame, charge: None });
+        self.put(QueuedFrame { frame, charge: None });
     }
 
-    /// The same of an answer, and what is charged for it.
-    pub(crate) fn answer(&mut self, (frame, charge): (F, Charge)) {
-        self.put(Charged { frame, charge: Some(charge) });
+    /// Sends an answer, whose charge is released when it is encoded.
+    pub(crate) fn answer(&mut self, (frame, charge): ChargedFrame<F>) {
+        self.put(QueuedFrame { frame, charge: Some(charge) });
     }
 
-    /// The same of deliveries, which may be left unread until their leases end.
+    /// Sends deliveries, which a client may leave unread until their leases end.
     pub(crate) fn deliver(&mut self, frame: F, leased_until: Instant) {
         self.leased_until = self.leased_until.max(Some(leased_until));
         self.send(frame);
@@ -141,21 +149,22 @@ impl<F> Outbox<F> {
         }
     }
 
-    /// Whether the client leaves so much unread, or answers where others find no room for them, or deliveries whose leases have ended,
-    /// and has read nothing for so long, that its call is to be ended. To be asked again and again.
+    /// Whether the call is to be ended: the client has read nothing for too long, and leaves unread too many bytes of
+    /// answers, or any answer while the account has no capacity for requests, or deliveries whose leases have ended. It
+    /// must be called regularly.
     pub(crate) fn is_stuck(&mut self) -> bool {
         let sent = self.task.sent();
-        let answers = self.waiting_bytes + self.out.bytes.load(Ordering::Relaxed);
-        let in_the_way = || answers > 0 && !self.account.has_capacity(Wanted::Request);
+        let answers = self.waiting_bytes + self.in_flight.bytes.load(Ordering::Relaxed);
+        let blocks_others = || answers > 0 && !self.account.has_capacity(Wanted::Request);
         let too_late = || !self.is_read() && self.leased_until.is_some_and(|until| until <= Instant::now());
-        let too_much = self.waiting_bytes >= UNREAD_ANSWER_BYTES || in_the_way() || too_late();
+        let too_much = self.waiting_bytes >= UNREAD_ANSWER_BYTES || blocks_others() || too_late();
         if !too_much || sent != self.progress.0 {
             self.progress = (sent, Instant::now());
         }
         self.progress.1.elapsed() >= UNREAD_PATIENCE
     }
 
-    /// Ends the call without another word: its client reads none.
+    /// Ends the call at once: its client reads no answer. Returns the error for the stream's task.
     pub(crate) fn cut_off(&self) -> ApiError {
         self.unread.inc();
         self.task.end();
@@ -163,46 +172,45 @@ impl<F> Outbox<F> {
         ApiError::new(Code::FailedPrecondition, ErrorReason::StreamIdle, text)
     }
 
-    /// Whether the client has gone away.
-    pub(crate) fn is_gone(&self) -> bool {
+    pub(crate) fn is_disconnected(&self) -> bool {
         self.frames.is_closed()
     }
 
-    /// Returns when the client has gone away.
-    pub(crate) async fn gone(&self) -> Gone {
+    /// Returns when the client has disconnected.
+    pub(crate) async fn disconnected(&self) -> Disconnected {
         self.frames.closed().await;
-        Gone
+        Disconnected
     }
 
-    /// How long nothing was sent.
+    /// How long ago the last frame was sent.
     pub(crate) fn silence(&self) -> Duration {
         self.sent_at.elapsed()
     }
 
-    /// Keeps only some of what waits.
+    /// Removes the waiting frames that are not to be kept.
     pub(crate) fn retain(&mut self, keep: impl Fn(&F) -> bool) {
-        self.waiting.retain(|charged| keep(&charged.frame));
-        self.waiting_bytes = self.waiting.iter().map(Charged::bytes).sum();
+        self.waiting.retain(|queued| keep(&queued.frame));
+        self.waiting_bytes = self.waiting.iter().map(QueuedFrame::bytes).sum();
     }
 
-    /// Returns when something that waited has been passed on, or the client has gone away.
-    pub(crate) async fn flow(&mut self) -> Result<(), Gone> {
+    /// Returns when a waiting frame was passed on, or the client has disconnected.
+    pub(crate) async fn flow(&mut self) -> Result<(), Disconnected> {
         if self.waiting.is_empty() {
-            return Err(self.gone().await);
+            return Err(self.disconnected().await);
         }
-        drop(self.frames.reserve().await.map_err(|_| Gone)?);
-        // This is the only sender, so the place is still free.
-        self.pass();
+        drop(self.frames.reserve().await.map_err(|_| Disconnected)?);
+        // This is the only sender, so the capacity is still free.
+        self.pass_on();
         Ok(())
     }
 
-    /// Sends the answers that are still due and what waits, as long as the client reads. The first answer that is an
-    /// error ends it.
+    /// Sends the answers that are still due and the waiting frames, as long as the client reads. It ends at the first
+    /// answer that is an error.
     pub(crate) async fn finish(
         &mut self,
-        mut answers: impl Stream<Item = Result<(F, Charge), ApiError>> + Unpin,
+        mut answers: impl Stream<Item = Result<ChargedFrame<F>, ApiError>> + Unpin,
     ) -> Result<(), ApiError> {
-        while !self.is_gone() {
+        while !self.is_disconnected() {
             let waits = !self.waiting.is_empty();
             tokio::select! {
                 Some(answer) = answers.next() => self.answer(answer?),
@@ -218,49 +226,52 @@ impl<F> Outbox<F> {
         Ok(())
     }
 
+    /// Whether the network has sent all frames.
     fn is_read(&self) -> bool {
-        self.waiting.is_empty() && self.out.frames.load(Ordering::Relaxed) == 0
+        self.waiting.is_empty() && self.in_flight.frames.load(Ordering::Relaxed) == 0
     }
 
-    /// Ends the stream, after the frames that the network has sent. Of a client that reads none of those, the call is ended in time.
+    /// Ends the stream behind the frames that were passed on. If the client does not read those, its call is ended in
+    /// time.
     pub(crate) fn end(self, result: Result<(), ApiError>) {
-        if self.out.frames.load(Ordering::Relaxed) > 0 && !self.is_gone() {
-            tokio::spawn(end_unread(self.task.clone(), Arc::clone(&self.out), self.unread.clone()));
+        if self.in_flight.frames.load(Ordering::Relaxed) > 0 && !self.is_disconnected() {
+            tokio::spawn(end_unread(self.task.clone(), Arc::clone(&self.in_flight), self.unread.clone()));
         }
         if let Err(error) = result {
-            // A client that has gone away needs no answer.
+            // A client that has disconnected needs no answer.
             drop(self.end.send(error));
         }
     }
 
-    fn put(&mut self, charged: Charged<F>) {
+    fn put(&mut self, queued: QueuedFrame<F>) {
         self.sent_at = Instant::now();
-        self.waiting_bytes += charged.bytes();
-        self.waiting.push_back(charged);
-        self.pass();
+        self.waiting_bytes += queued.bytes();
+        self.waiting.push_back(queued);
+        self.pass_on();
     }
 
-    fn pass(&mut self) {
+    /// Passes on waiting frames while the network accepts them.
+    fn pass_on(&mut self) {
         use mpsc::error::TrySendError::{Closed, Full};
-        while let Some(charged) = self.waiting.pop_front() {
-            let bytes = charged.bytes();
-            // Before it can be sent.
-            self.out.frames.fetch_add(1, Ordering::Relaxed);
-            self.out.bytes.fetch_add(bytes, Ordering::Relaxed);
-            if let Err(Full(charged) | Closed(charged)) = self.frames.try_send(charged) {
-                self.out.frames.fetch_sub(1, Ordering::Relaxed);
-                self.out.bytes.fetch_sub(bytes, Ordering::Relaxed);
-                return self.waiting.push_front(charged);
+        while let Some(queued) = self.waiting.pop_front() {
+            let bytes = queued.bytes();
+            // A frame is counted before it can be sent, so that the counts never fall below zero.
+            self.in_flight.frames.fetch_add(1, Ordering::Relaxed);
+            self.in_flight.bytes.fetch_add(bytes, Ordering::Relaxed);
+            if let Err(Full(queued) | Closed(queued)) = self.frames.try_send(queued) {
+                self.in_flight.frames.fetch_sub(1, Ordering::Relaxed);
+                self.in_flight.bytes.fetch_sub(bytes, Ordering::Relaxed);
+                return self.waiting.push_front(queued);
             }
             self.waiting_bytes -= bytes;
         }
     }
 }
 
-/// Ends the call once its client has read nothing for too long, unless it reads all.
-async fn end_unread(task: CallTask, out: Arc<OnTheirWay>, unread: IntCounter) {
+/// Ends the call once its client has read nothing for too long, unless the client reads all.
+async fn end_unread(task: CallTask, in_flight: Arc<UnsentCounts>, unread: IntCounter) {
     let mut sent = task.sent();
-    while tokio::time::timeout(UNREAD_PATIENCE, out.over.cancelled()).await.is_err() {
+    while tokio::time::timeout(UNREAD_PATIENCE, in_flight.ended.cancelled()).await.is_err() {
         if task.sent() == sent {
             unread.inc();
             return task.end();
@@ -269,121 +280,11 @@ async fn end_unread(task: CallTask, out: Arc<OnTheirWay>, unread: IntCounter) {
     }
 }
 
-impl<F> Charged<F> {
+impl<F> QueuedFrame<F> {
     fn bytes(&self) -> u64 {
         self.charge.as_ref().map_or(0, Charge::bytes)
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::account::{Accounts, Counters};
-
-    fn accounts() -> ConnectionAccounts {
-        Accounts::new(Counters::for_tests()).open(None)
-    }
-
-    #[tokio::test]
-    async fn a_client_that_does_not_read_holds_nobody_up_and_still_gets_the_end() {
-        let (mut outbox, out) = outbox::<u32>(CallTask::default(), &accounts());
-        (0..100).for_each(|frame| outbox.send(frame));
-        assert!(!outbox.state().clear && !outbox.state().has_capacity);
-        outbox.retain(|frame| frame % 2 == 0);
-        outbox.end(Err(ApiError::new(Code::Unauthenticated, ErrorReason::TokenExpired, "expired")));
-        let received: Vec<_> = out.collect().await;
-        let (last, frames) = received.split_last().unwrap();
-        let frames: Vec<_> = frames.iter().map(|frame| *frame.as_ref().unwrap()).collect();
-        assert_eq!(frames, (0..MAX_FRAMES_OUT as u32).collect::<Vec<_>>());
-        assert_eq!(last.as_ref().unwrap_err().code(), Code::Unauthenticated);
-    }
-
-    #[tokio::test]
-    async fn frames_come_in_order_and_a_clean_end_has_no_error() {
-        let (mut outbox, out) = outbox::<u32>(CallTask::default(), &accounts());
-        let reading = tokio::spawn(out.map(Result::unwrap).collect::<Vec<_>>());
-        (0..50).for_each(|frame| outbox.send(frame));
-        outbox
-            .finish(stream::iter((50..60).map(|frame| Ok((frame, accounts().requests.charge(1))))))
-            .await
-            .unwrap();
-        outbox.end(Ok(()));
-        assert_eq!(reading.await.unwrap(), (0..60).collect::<Vec<_>>());
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_stream_that_has_ended_ends_its_call_if_its_last_frames_are_not_read() {
-        let task = CallTask::default();
-        let (mut outbox, out) = outbox::<u32>(task.clone(), &accounts());
-        outbox.send(1);
-        outbox.end(Ok(()));
-        tokio::time::sleep(UNREAD_PATIENCE / 2).await;
-        assert!(!task.is_ended());
-        tokio::time::sleep(UNREAD_PATIENCE).await;
-        assert!(task.is_ended());
-        drop(out);
-        let read = CallTask::default();
-        let (mut outbox, out) = super::outbox::<u32>(read.clone(), &accounts());
-        outbox.send(1);
-        outbox.end(Ok(()));
-        assert_eq!(out.count().await, 1);
-        tokio::time::sleep(UNREAD_PATIENCE * 3).await;
-        assert!(!read.is_ended());
-    }
-
-    #[tokio::test]
-    async fn a_client_that_has_gone_is_noticed() {
-        let (mut outbox, out) = outbox::<u32>(CallTask::default(), &accounts());
-        (0..50).for_each(|frame| outbox.send(frame));
-        drop(out);
-        assert!(outbox.flow().await.is_err());
-        outbox.finish(stream::pending::<Result<(u32, Charge), ApiError>>()).await.unwrap();
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn much_that_is_not_read_stops_the_client_and_ends_it_after_a_while_without_progress() {
-        let accounts = accounts();
-        let account = &accounts.requests;
-        let (mut outbox, out) = outbox::<u32>(CallTask::default(), &accounts);
-        for frame in 0..=MAX_FRAMES_OUT as u32 {
-            outbox.answer((frame, account.charge(100_000)));
-        }
-        assert!(outbox.state().has_capacity && !outbox.is_stuck());
-        outbox.answer((9, account.charge(100_000)));
-        assert!(!outbox.state().has_capacity && !outbox.is_stuck());
-        outbox.progress.1 = Instant::now() - UNREAD_PATIENCE;
-        assert!(outbox.is_stuck());
-        // It reads again.
-        outbox.progress.0 = 1;
-        assert!(!outbox.is_stuck());
-        // Little is too much where there is no room.
-        outbox.retain(|frame| *frame == 9);
-        outbox.progress.1 = Instant::now() - UNREAD_PATIENCE;
-        assert!(outbox.state().has_capacity && !outbox.is_stuck());
-        let full = account.charge(32 << 20);
-        outbox.progress.1 = Instant::now() - UNREAD_PATIENCE;
-        assert!(outbox.is_stuck());
-        drop(full);
-        // So are answers that the network does not take.
-        outbox.retain(|_| false);
-        assert!(outbox.state().clear && !outbox.is_stuck());
-        let full = account.charge(32 << 20);
-        outbox.progress.1 = Instant::now() - UNREAD_PATIENCE;
-        assert!(outbox.is_stuck());
-        drop(full);
-        // Deliveries may wait until their leases end.
-        outbox.deliver(10, Instant::now() + UNREAD_PATIENCE);
-        outbox.progress.1 = Instant::now() - UNREAD_PATIENCE;
-        assert!(!outbox.is_stuck());
-        outbox.leased_until = Some(Instant::now());
-        outbox.progress.1 = Instant::now() - UNREAD_PATIENCE;
-        assert!(outbox.is_stuck());
-        outbox.leased_until = None;
-        let reading = tokio::spawn(out.map(Result::unwrap).collect::<Vec<_>>());
-        outbox.finish(stream::iter([])).await.unwrap();
-        assert!(outbox.state().has_capacity && !outbox.is_stuck());
-        outbox.end(Ok(()));
-        assert_eq!(reading.await.unwrap().len(), MAX_FRAMES_OUT + 1);
-        assert_eq!(account.held(), 0, "what was charged is given back");
-    }
-}
+mod tests;

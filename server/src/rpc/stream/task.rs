@@ -1,4 +1,4 @@
-//! The task of a stream: one loop for both directions. What a stream is for is its [`Protocol`].
+//! The task of a stream: one loop for publish and consume streams, which differ in their [`Protocol`].
 
 use std::{
     sync::Arc,
@@ -20,58 +20,59 @@ use crate::{
     policy::{Admission, Check, Permit, Rpc},
     rpc::{
         context::Context,
-        layers::{auth::verify, intake::Frames, watch::Call},
+        layers::{auth::verify, call::Call, intake::RequestFrames},
         stream::{
-            connection::{Connection, check_version, first_frame},
-            outbox::{Gone, Outbox, OutboxState, outbox},
+            connection::{StreamConnection, check_version, first_frame},
+            outbox::{Disconnected, Outbox, OutboxState, outbox},
         },
         wire::status::ApiError,
     },
 };
 
-/// How long a stream may go on after its client was told to drain it.
+/// How long a stream may continue after it has sent `Drain` to its client.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
-/// A stream on which nothing was sent for so long sends a heartbeat, if its protocol has one.
+/// A stream that has sent nothing for so long sends a heartbeat, if its protocol has one.
 const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(15);
-/// How often a stream checks its token, the drain and its silence. The wall clock may be set: nothing sleeps until a token's end.
+/// How often a stream checks its token, the drain and its silence. No stream sleeps until its token expires, because
+/// the wall clock may be set meanwhile.
 const TICK_INTERVAL: Duration = Duration::from_millis(500);
 
-/// What every stream has.
+/// The parts of a stream that do not depend on its protocol.
 pub(crate) struct StreamTask {
     pub(crate) context: Arc<Context>,
     pub(crate) tokens: Arc<TokenVerifier>,
-    pub(crate) connection: Connection,
+    pub(crate) connection: StreamConnection,
     call: Option<Arc<Call>>,
 }
 
-/// What a stream does after an event.
+/// The step of a stream after an event.
 pub(crate) enum Next {
-    /// It waits for the next event.
+    /// Waits for the next event.
     Continue,
-    /// It tells its client, once, to go on elsewhere.
+    /// Sends `Drain` to its client, once.
     Drain,
-    /// The client has ended its half.
+    /// Ends, because the client has ended its half.
     End,
 }
 
-/// What is sent and received on a stream, and its state after the first frame.
+/// The frames of a stream, and its state after the first one.
 pub(crate) trait Protocol: Sized + Send + 'static {
     /// The method that the stream is a call of.
     type Method: Rpc;
-    /// What the permit is for.
+    /// The check that the stream's permit is for.
     type Right: Check;
     /// The message that a client sends.
     type Request: prost::Message + Default + Send + 'static;
     /// The content of a client's first frame.
     type Open: Send;
-    /// What waits in the outbox; it is encoded when it leaves.
-    type Outgoing: From<ServerFrame> + Send + Sync + 'static;
-    /// What a stream waits for, beside the outbox and the clock.
+    /// A frame that the server sends. It is encoded when it is sent.
+    type Frame: From<ServerFrame> + Send + Sync + 'static;
+    /// An event that the stream waits for, beside those of the outbox and the clock.
     type Event: Send;
-    /// What a stream leaves behind after its clean end.
+    /// The value that a stream returns at its clean end.
     type Rest: Send + 'static;
 
-    /// The first frame of a stream, if it is one.
+    /// The content of a client's first frame; `None` if the message is another frame.
     fn first(request: Self::Request) -> Option<Self::Open>;
 
     /// Opens the stream: checks what the client asks for.
@@ -79,17 +80,18 @@ pub(crate) trait Protocol: Sized + Send + 'static {
         task: &StreamTask,
         admission: &Admission<Self::Method>,
         open: Self::Open,
-        out: &mut Outbox<Self::Outgoing>,
+        out: &mut Outbox<Self::Frame>,
     ) -> impl Future<Output = Result<Self, ApiError>> + Send;
 
-    /// What allows it. It is checked at every tick.
+    /// The permit of the stream. It is checked at every tick.
     fn permit(&self) -> &Permit<Self::Right>;
 
-    /// The next event. It may be dropped at any moment and called again: nothing is lost. It does not wait for the client to read.
+    /// The next event. The future may be dropped at any time without losing an event. It does not wait for the client
+    /// to read.
     fn next(
         &mut self,
         task: &StreamTask,
-        requests: &mut Frames<Self::Request>,
+        requests: &mut RequestFrames<Self::Request>,
         outbox: OutboxState,
     ) -> impl Future<Output = Result<Self::Event, ApiError>> + Send;
 
@@ -98,32 +100,32 @@ pub(crate) trait Protocol: Sized + Send + 'static {
         &mut self,
         task: &StreamTask,
         event: Self::Event,
-        out: &mut Outbox<Self::Outgoing>,
+        out: &mut Outbox<Self::Frame>,
     ) -> impl Future<Output = Result<Next, ApiError>> + Send;
 
-    /// What is due by time alone.
+    /// Does what only depends on the time.
     fn tick(&mut self, _: &StreamTask) {}
 
-    /// What says that a silent stream is alive.
-    fn heartbeat() -> Option<Self::Outgoing> {
+    /// The frame that shows that a silent stream is alive.
+    fn heartbeat() -> Option<Self::Frame> {
         None
     }
 
-    /// Answers what was accepted, however the stream `ended`.
+    /// Answers the requests that were accepted, however the stream `ended`.
     fn close(
         self,
         task: &StreamTask,
-        requests: &mut Frames<Self::Request>,
-        out: &mut Outbox<Self::Outgoing>,
+        requests: &mut RequestFrames<Self::Request>,
+        out: &mut Outbox<Self::Frame>,
         ended: Result<(), ApiError>,
     ) -> impl Future<Output = Result<Self::Rest, ApiError>> + Send;
 }
 
-/// Frames that the server sends on any stream that has them.
+/// Frames that the server sends on streams of either protocol.
 pub(crate) enum ServerFrame {
-    /// The client is to go on elsewhere.
+    /// The client is to open its stream on another connection.
     Drain(Drain),
-    /// The stream's right is that of a fresh token.
+    /// The stream has the rights of a fresh token.
     TokenRefreshed(TokenRefreshed),
 }
 
@@ -136,19 +138,19 @@ impl StreamTask {
         Ok(Self {
             context: Arc::clone(context),
             tokens: Arc::clone(tokens),
-            connection: Connection::of(request)?,
+            connection: StreamConnection::of(request)?,
             call: request.extensions().get().cloned(),
         })
     }
 
-    /// Runs the stream in a task of its own. What it sends comes out of the first; what is left after its clean end comes
-    /// out of the second, before the end of the first.
+    /// Runs the stream in a task of its own. Returns the stream of its frames, and the receiver of its `Rest`, which is
+    /// sent before the stream of frames ends.
     #[allow(clippy::type_complexity, reason = "an opaque stream has no name")]
     pub(crate) fn run<P: Protocol>(
         self,
         admission: Admission<P::Method>,
-        requests: Frames<P::Request>,
-    ) -> (impl Stream<Item = Result<P::Outgoing, Status>> + Send + 'static + use<P>, oneshot::Receiver<P::Rest>)
+        requests: RequestFrames<P::Request>,
+    ) -> (impl Stream<Item = Result<P::Frame, Status>> + Send + 'static + use<P>, oneshot::Receiver<P::Rest>)
     {
         let (mut out, frames) = outbox(self.connection.task.clone(), &self.connection.accounts);
         let (sender, rest) = oneshot::channel();
@@ -163,8 +165,8 @@ impl StreamTask {
     async fn serve<P: Protocol>(
         &self,
         admission: &Admission<P::Method>,
-        mut requests: Frames<P::Request>,
-        out: &mut Outbox<P::Outgoing>,
+        mut requests: RequestFrames<P::Request>,
+        out: &mut Outbox<P::Frame>,
     ) -> Result<P::Rest, ApiError> {
         let first = first_frame(&mut requests, &self.connection.drain_signal).await?;
         let open = first.and_then(P::first).ok_or_else(|| ApiError::frame("the first frame must be Open"))?;
@@ -173,19 +175,22 @@ impl StreamTask {
         protocol.close(self, &mut requests, out, ended).await
     }
 
-    /// Runs until the client's end. Nothing in here waits for the client to read, or holds the stream up without an end.
+    /// Exchanges frames until the client ends its half. No step in here waits for the client to read, or blocks the
+    /// stream without a bound.
     async fn exchange<P: Protocol>(
         &self,
         protocol: &mut P,
-        requests: &mut Frames<P::Request>,
-        out: &mut Outbox<P::Outgoing>,
+        requests: &mut RequestFrames<P::Request>,
+        out: &mut Outbox<P::Frame>,
     ) -> Result<(), ApiError> {
         let mut ticks = ticks();
         let mut drained = None;
         loop {
             let state = out.state();
             tokio::select! {
-                flowed = out.flow() => flowed.map_err(|Gone| ApiError::frame("the client has gone away"))?,
+                flowed = out.flow() => {
+                    flowed.map_err(|Disconnected| ApiError::frame("the client has gone away"))?;
+                }
                 _ = ticks.tick() => self.tick(protocol, &mut drained, out)?,
                 event = protocol.next(self, requests, state) => match protocol.handle(self, event?, out).await? {
                     Next::Continue => {}
@@ -196,12 +201,12 @@ impl StreamTask {
         }
     }
 
-    /// Checks what only time changes.
+    /// Checks what changes with time alone.
     fn tick<P: Protocol>(
         &self,
         protocol: &mut P,
         drained: &mut Option<Instant>,
-        out: &mut Outbox<P::Outgoing>,
+        out: &mut Outbox<P::Frame>,
     ) -> Result<(), ApiError> {
         protocol.permit().check_again(SystemTime::now())?;
         if out.is_stuck() {
@@ -212,7 +217,7 @@ impl StreamTask {
             drain(drained, out);
         }
         if drained.is_some_and(|end| end <= Instant::now()) {
-            // Leases stay: the session takes them up again on a server that is not draining.
+            // The session keeps its leases, and resumes them on a server that is not draining.
             return Err(ApiError::draining());
         }
         if out.silence() >= HEARTBEAT_INTERVAL
@@ -226,7 +231,7 @@ impl StreamTask {
     /// Checks the version that a client speaks, and records which queue its stream is about.
     pub(crate) fn opens(&self, queue: &str, version: u32) -> Result<(), ApiError> {
         if let Some(call) = &self.call {
-            call.is_about(queue);
+            call.set_resource(queue);
         }
         check_version(version)
     }
@@ -236,7 +241,7 @@ impl StreamTask {
         if self.connection.drain_signal.is_cancelled() { Err(ApiError::draining()) } else { Ok(()) }
     }
 
-    /// The permit that a fresh token gives. It replaces every right of the old one.
+    /// The permit of a fresh token, which replaces that of the old one, and the frame that confirms it.
     pub(crate) fn refresh<C: Check>(
         &self,
         permit: &Permit<C>,
@@ -251,7 +256,7 @@ impl StreamTask {
     }
 }
 
-/// Tells the client, once, to go on elsewhere.
+/// Sends `Drain` to the client, once.
 fn drain<F: From<ServerFrame>>(drained: &mut Option<Instant>, out: &mut Outbox<F>) {
     if drained.is_none() {
         *drained = Some(Instant::now() + DRAIN_TIMEOUT);

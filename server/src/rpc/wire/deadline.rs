@@ -1,4 +1,4 @@
-//! How long a caller waits for its answer: the header `grpc-timeout`.
+//! The deadline of a call: the header `grpc-timeout`, which says how long the caller waits for its answer.
 
 use std::{borrow::Cow, time::Duration};
 
@@ -9,17 +9,17 @@ use tonic::{Code, Request};
 
 use crate::{limits, rpc::wire::status::ApiError};
 
-/// The header's name.
+/// Name of the header.
 const GRPC_TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
-/// The specification's most digits.
+/// The gRPC specification allows so many digits.
 const MAX_DIGITS: usize = 8;
 
-/// In a request's extensions, if its caller has told one: when it gives up.
+/// When the caller gives up; in a request's extensions, if the caller has set a deadline.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Deadline(Instant);
 
 impl Deadline {
-    /// Of the request that comes with these headers now.
+    /// The deadline of a request that has arrived now with these headers.
     pub(crate) fn read(headers: &HeaderMap) -> Result<Option<Self>, ApiError> {
         let mut values = headers.get_all(GRPC_TIMEOUT).iter();
         let Some(value) = values.next() else { return Ok(None) };
@@ -32,28 +32,28 @@ impl Deadline {
         Ok(Some(Self(Instant::now() + timeout)))
     }
 
-    /// Of a call.
+    /// The deadline of a call.
     pub(crate) fn of<T>(request: &Request<T>) -> Option<Self> {
         request.extensions().get().copied()
     }
 
-    /// Until when messages may be leased to its caller, so that it gets them in time.
+    /// Until when messages may be leased to the caller, so that they reach it in time; `None` if that time has passed.
     pub(crate) fn last_lease(self) -> Option<Instant> {
         self.0.checked_sub(limits::LEASELESS_END).filter(|last| *last > Instant::now())
     }
 
-    /// An error once the caller has given up.
+    /// Returns an error once the caller has given up.
     pub(crate) fn check(self) -> Result<(), ApiError> {
         if Instant::now() < self.0 { Ok(()) } else { Err(Self::exceeded("the caller's deadline has passed")) }
     }
 
-    /// The call cannot be answered in time.
+    /// The error of a call that cannot be answered in time.
     pub(crate) fn exceeded(text: impl Into<Cow<'static, str>>) -> ApiError {
         ApiError::new(Code::DeadlineExceeded, ErrorReason::DeadlineExceeded, text)
     }
 }
 
-/// After the gRPC specification. Hours of eight digits are more than an `Instant` need hold: no call lives so long.
+/// Parses a timeout as the gRPC specification defines it. Its longest is 99,999,999 hours, which an `Instant` can hold.
 fn parse(value: &[u8]) -> Option<Duration> {
     let (unit, digits) = value.split_last()?;
     if digits.is_empty() || digits.len() > MAX_DIGITS || !digits.iter().all(u8::is_ascii_digit) {

@@ -1,5 +1,6 @@
-//! Deliveries on their way out: kept small, encoded once, with payloads that are not copied before they are written to a
-//! frame. What is written is what prost would write of [`Outgoing::whole`], but for the order of the fields.
+//! Leased messages and their encoding as deliveries. A leased message is smaller than a `Delivery`, is encoded once,
+//! and its payload is not copied before it is written to a frame. The encoding is what prost would write of
+//! [`LeasedMessage::into_delivery`], but for the order of the fields.
 
 use std::collections::BTreeMap;
 
@@ -37,29 +38,42 @@ const PAYLOAD: u32 = 4;
 const ATTRIBUTES: u32 = 5;
 const DEAD_LETTER: u32 = 6;
 
-/// A delivery: who has it for how long, and its message.
+/// A message under a lease, which is about to be delivered.
 #[derive(Debug, Clone)]
-pub(crate) struct Outgoing {
+pub(crate) struct LeasedMessage {
     pub(crate) queue: QueueRef,
     pub(crate) live: LiveDelivery,
-    /// It is sent again to a resumed session.
+    /// Whether it is sent again to a resumed session.
     pub(crate) resumed: bool,
-    /// The time of the batch that published it: for how long it has waited.
+    /// The stamp of the batch that published it, by which its waiting time is counted.
     pub(crate) published_at_ms: u64,
-    /// What is told of that.
-    pub(crate) shown_published_at_ms: u64,
+    /// The wall clock's time of that batch, which is only shown.
+    pub(crate) published_wall_ms: u64,
     pub(crate) dead_letter: Option<Box<DeadLetter>>,
     pub(crate) attributes: BTreeMap<String, String>,
     pub(crate) payload: Bytes,
 }
 
-impl Outgoing {
-    /// As the schema has it, told now.
-    pub(crate) fn whole(self, now: Now) -> Delivery {
+impl LeasedMessage {
+    pub(crate) fn new(
+        queue: QueueRef,
+        source: &QueueResource,
+        live: &LiveDelivery,
+        body: Body,
+        resumed: bool,
+    ) -> Self {
+        let Body { published_at_ms, published_wall_ms, origin, attributes, payload } = body;
+        let dead_letter = origin.map(|origin| Box::new(dead_letter(queue, source, *origin)));
+        let live = *live;
+        Self { queue, live, resumed, published_at_ms, published_wall_ms, dead_letter, attributes, payload }
+    }
+
+    /// The delivery in the schema's type, with the times as they are at `now`.
+    pub(crate) fn into_delivery(self, now: Now) -> Delivery {
         let message = Message {
             id: convert::message_id(self.queue, self.live.item.sequence),
             sequence: self.live.item.sequence,
-            publish_time: Some(convert::timestamp(self.shown_published_at_ms)),
+            publish_time: Some(convert::timestamp(self.published_wall_ms)),
             payload: self.payload,
             attributes: self.attributes.into_iter().collect(),
             dead_letter: self.dead_letter,
@@ -74,16 +88,16 @@ impl Outgoing {
         }
     }
 
-    /// Bytes of the delivery on the wire, if it is told now.
+    /// Bytes of the delivery on the wire, with the times as they are at `now`.
     pub(crate) fn encoded_len(&self, now: Now) -> usize {
-        let (told, left) = deadline(now, self.live.deadline_ms);
+        let (end, left) = deadline(now, self.live.deadline_ms);
         let deadline =
-            message::encoded_len(LEASE_DEADLINE, &told) + message::encoded_len(LEASE_TIME_LEFT, &left);
-        let published = message::encoded_len(PUBLISH_TIME, &convert::timestamp(self.shown_published_at_ms));
+            message::encoded_len(LEASE_DEADLINE, &end) + message::encoded_len(LEASE_TIME_LEFT, &left);
+        let published = message::encoded_len(PUBLISH_TIME, &convert::timestamp(self.published_wall_ms));
         self.lease_len(deadline) + field_len(MESSAGE, self.message_len(published))
     }
 
-    /// Of all but its message; the deadline and the time left take so many.
+    /// Bytes of all fields but the message. The deadline and the time left have `deadline` bytes.
     fn lease_len(&self, deadline: usize) -> usize {
         let item = &self.live.item;
         field_len(TOKEN, convert::TOKEN_BYTES)
@@ -92,7 +106,7 @@ impl Outgoing {
             + if self.resumed { bool::encoded_len(RESUMED, &true) } else { 0 }
     }
 
-    /// Of its message; the time it was published takes so many.
+    /// Bytes of the message. Its publish time has `published` bytes.
     fn message_len(&self, published: usize) -> usize {
         let sequence = self.live.item.sequence;
         field_len(ID, convert::MESSAGE_ID_BYTES)
@@ -103,16 +117,16 @@ impl Outgoing {
             + if self.payload.is_empty() { 0 } else { field_len(PAYLOAD, self.payload.len()) }
     }
 
-    /// All but the payload, which comes last. Fields may stand in any order.
+    /// Writes all but the bytes of the payload, which come last. A decoder accepts the fields in any order.
     fn put_head(&self, times: &mut Times, head: &mut Vec<u8>) {
         let item = &self.live.item;
         let now = times.now;
         let deadline = times.deadline.encoded(self.live.deadline_ms, |ms, buf| {
-            let (told, left) = deadline(now, ms);
-            message::encode(LEASE_DEADLINE, &told, buf);
+            let (end, left) = deadline(now, ms);
+            message::encode(LEASE_DEADLINE, &end, buf);
             message::encode(LEASE_TIME_LEFT, &left, buf);
         });
-        let published = times.published.encoded(self.shown_published_at_ms, |ms, buf| {
+        let published = times.published.encoded(self.published_wall_ms, |ms, buf| {
             message::encode(PUBLISH_TIME, &convert::timestamp(ms), buf);
         });
         let message_len = self.message_len(published.len());
@@ -144,78 +158,56 @@ impl Outgoing {
     }
 }
 
-/// A delivery as it leaves.
-pub(crate) fn delivery(
-    queue: QueueRef,
-    source: &QueueResource,
-    live: &LiveDelivery,
-    body: Body,
-    resumed: bool,
-) -> Outgoing {
-    let Body { published_at_ms, shown_published_at_ms, origin, attributes, payload } = body;
-    let dead_letter = origin.map(|origin| Box::new(dead_letter(queue, source, *origin)));
-    Outgoing {
-        queue,
-        live: *live,
-        resumed,
-        published_at_ms,
-        shown_published_at_ms,
-        dead_letter,
-        attributes,
-        payload,
-    }
-}
-
-/// When a lease ends, and how long it is until then.
+/// When a lease ends by the wall clock, and the time left until then.
 fn deadline(now: Now, deadline_ms: u64) -> (Timestamp, Duration) {
     (convert::timestamp(now.shown_ms(deadline_ms)), convert::duration(now.left_ms(deadline_ms)))
 }
 
-/// The times of the delivery before: those of one batch mostly have the same.
+/// The encoded times of the delivery before. The deliveries of one batch mostly have the same times.
 struct Times {
     now: Now,
-    deadline: Time,
-    published: Time,
+    deadline: EncodedTime,
+    published: EncodedTime,
 }
 
-/// What is told of a time, as fields.
+/// The last time that was encoded, and the fields it was encoded to.
 #[derive(Default)]
-struct Time {
+struct EncodedTime {
     ms: Option<u64>,
-    encoded: Vec<u8>,
+    fields: Vec<u8>,
 }
 
 impl Times {
     fn at(now: Now) -> Self {
-        Self { now, deadline: Time::default(), published: Time::default() }
+        Self { now, deadline: EncodedTime::default(), published: EncodedTime::default() }
     }
 }
 
-impl Time {
+impl EncodedTime {
     fn encoded(&mut self, ms: u64, encode: impl FnOnce(u64, &mut Vec<u8>)) -> &[u8] {
         if self.ms != Some(ms) {
-            self.encoded.clear();
-            encode(ms, &mut self.encoded);
+            self.fields.clear();
+            encode(ms, &mut self.fields);
             self.ms = Some(ms);
         }
-        &self.encoded
+        &self.fields
     }
 }
 
-/// The frame of these deliveries, told now.
-pub(crate) fn batch(deliveries: Vec<Outgoing>, now: Now) -> DeliveryBatch {
+/// Encodes these deliveries as one frame, with the times as they are at `now`.
+pub(crate) fn batch(deliveries: Vec<LeasedMessage>, now: Now) -> DeliveryBatch {
     let mut times = Times::at(now);
     let mut encoded = EncodedDeliveries::with_capacity(deliveries.len(), deliveries.len() * HEAD_BYTES);
-    for outgoing in deliveries {
+    for delivery in deliveries {
         encoded.push(|head| {
-            outgoing.put_head(&mut times, head);
-            outgoing.payload
+            delivery.put_head(&mut times, head);
+            delivery.payload
         });
     }
     DeliveryBatch { encoded, deliveries: Vec::new() }
 }
 
-/// About what a delivery without attributes takes beside its payload.
+/// About the bytes of a delivery without attributes beside its payload.
 const HEAD_BYTES: usize = 144;
 
 fn begin(field: u32, length: usize, buf: &mut Vec<u8>) {
@@ -228,70 +220,4 @@ fn field_len(field: u32, length: usize) -> usize {
 }
 
 #[cfg(test)]
-mod tests {
-    use posthouse_engine::{
-        ids::{DepartmentId, LeaseId, QueueId},
-        outcome::GrantedItem,
-    };
-    use posthouse_proto::v1::{ConsumeResponse, consume_response::Frame};
-    use proptest::prelude::*;
-    use prost::Message as _;
-
-    use super::*;
-
-    prop_compose! {
-        fn outgoing()(
-            (department, queue, lease, nonce) in any::<(u32, u32, u64, u64)>(),
-            (index, sequence, attempt) in (any::<u32>(), small_u64(), small_u64()),
-            (deadline_ms, shown_published_at_ms, resumed) in (time(), time(), any::<bool>()),
-            attributes in prop::collection::btree_map(".{0,10}", ".{0,10}", 0..4),
-            dead in prop::option::of(".{0,10}"),
-            payload in prop::collection::vec(any::<u8>(), 0..300),
-        ) -> Outgoing {
-            let item = GrantedItem { index, sequence, attempt: attempt as u32 };
-            Outgoing {
-                queue: QueueRef { department: DepartmentId(department), queue: QueueId(queue) },
-                live: LiveDelivery { lease: LeaseId(lease), nonce, deadline_ms, item },
-                resumed,
-                published_at_ms: 0,
-                shown_published_at_ms,
-                dead_letter: dead.map(|source_queue| Box::new(DeadLetter { source_queue, ..DeadLetter::default() })),
-                attributes,
-                payload: payload.into(),
-            }
-        }
-    }
-
-    /// Often the same.
-    fn time() -> impl Strategy<Value = u64> {
-        prop_oneof![Just(0), Just(7_001), small_u64()]
-    }
-
-    fn small_u64() -> impl Strategy<Value = u64> {
-        prop_oneof![Just(0), 1..300_u64, any::<u32>().prop_map(u64::from), any::<u64>()]
-    }
-
-    proptest! {
-        #[test]
-        fn who_decodes_a_frame_finds_the_deliveries(
-            outgoing in prop::collection::vec(outgoing(), 0..5),
-            (stamp_ms, wall_ms) in (time(), time()),
-        ) {
-            let now = Now::at(stamp_ms, wall_ms);
-            for one in &outgoing {
-                let mut head = Vec::new();
-                one.put_head(&mut Times::at(now), &mut head);
-                prop_assert_eq!(head.len() + one.payload.len(), field_len(DELIVERIES, one.encoded_len(now)));
-            }
-            let lengths: Vec<_> = outgoing.iter().map(|one| one.encoded_len(now)).collect();
-            let frame = ConsumeResponse { frame: Some(Frame::Deliveries(batch(outgoing.clone(), now))) };
-            let expected: Vec<_> = outgoing.into_iter().map(|one| one.whole(now)).collect();
-            prop_assert_eq!(lengths, expected.iter().map(prost::Message::encoded_len).collect::<Vec<_>>());
-            let bytes = frame.encode_to_vec();
-            prop_assert_eq!(bytes.len(), frame.encoded_len());
-            let found = ConsumeResponse::decode(&bytes[..]).unwrap();
-            let Some(Frame::Deliveries(found)) = found.frame else { panic!("{found:?}") };
-            prop_assert_eq!(found, DeliveryBatch { deliveries: expected, ..DeliveryBatch::default() });
-        }
-    }
-}
+mod tests;

@@ -1,4 +1,4 @@
-//! What the engine, the shards and the streams refuse, in the wire's terms.
+//! Errors of the engine, the shards and the quotas as errors of the wire.
 
 use std::time::Duration;
 
@@ -10,110 +10,19 @@ use posthouse_engine::{
     },
 };
 use posthouse_proto::v1::ErrorReason;
-use tonic::{Code, Status};
+use tonic::Code;
 
 use crate::{
-    limits,
     quota::{Cap, Exceeded},
     rpc::wire::status::ApiError,
     shard::{ShardError, Stop},
 };
 
-impl ApiError {
-    /// A fault of the server: the log is told what, the caller that it happened. The text holds nothing of a request.
-    pub(crate) fn fault(text: &'static str) -> Self {
-        tracing::error!(text, "internal error");
-        Self::internal()
-    }
-
-    /// A frame that has no place on its stream.
-    pub(crate) fn frame(text: &'static str) -> Self {
-        Self::new(Code::InvalidArgument, ErrorReason::FrameInvalid, text)
-    }
-
-    /// The client has reset its call, or its connection is gone.
-    pub(crate) fn broken_off() -> Self {
-        Self::new(Code::Cancelled, ErrorReason::FrameInvalid, "the client's half of the call broke off")
-    }
-
-    /// A refusal by the gRPC library, if this is one: the library gives no reasons.
-    pub(crate) fn unexplained(status: &Status) -> Option<Self> {
-        Some(match status.code() {
-            Code::Internal | Code::InvalidArgument => {
-                Self::frame("the request could not be decoded; send what proto/posthouse/v1 describes")
-            }
-            Code::OutOfRange | Code::ResourceExhausted => Self::too_large(limits::MAX_FRAME_BYTES),
-            // The library's word for an error of the body that it does not know.
-            Code::Unknown => Self::broken_off(),
-            Code::Unimplemented if status.metadata().contains_key("grpc-accept-encoding") => {
-                let text = "the request is compressed in a way that the server does not read; send it plain";
-                Self::new(Code::Unimplemented, ErrorReason::FrameInvalid, text)
-            }
-            Code::Unimplemented => {
-                let text =
-                    "the server does not offer this method; use a server and a client of matching versions";
-                Self::new(Code::Unimplemented, ErrorReason::MethodNotAllowed, text)
-            }
-            _ => return None,
-        })
-    }
-
-    /// A request that is no gRPC call.
-    pub(crate) fn no_grpc(text: &'static str) -> Self {
-        Self::new(Code::InvalidArgument, ErrorReason::RequestInvalid, text)
-    }
-
-    pub(crate) fn too_large(most: usize) -> Self {
-        let text = format!("a request or frame is larger than {most} bytes; send less at once");
-        Self::new(Code::OutOfRange, ErrorReason::FrameInvalid, text).with_limit(most)
-    }
-
-    /// There is no room for a request, or for the answer to a read.
-    pub(crate) fn no_capacity() -> Self {
-        let text = "the connection, the tenant or the server holds as many bytes of requests and unread answers as it may: nothing \
-                    was done; read the answers that wait, and try again";
-        Self::new(Code::ResourceExhausted, ErrorReason::ServerOverloaded, text)
-            .with_retry_delay(std::time::Duration::from_secs(1))
-    }
-
-    /// The queue that a call or a stream has found by its name is no more. Ids are never used again: one of the same name that
-    /// was made since is another.
-    pub(crate) fn queue_deleted() -> Self {
-        let text = "the queue was deleted; a queue that was made under its name since then is another, which has to be opened anew";
-        Self::new(Code::NotFound, ErrorReason::QueueDeleted, text)
-    }
-
-    /// Nothing of the department is read or changed.
-    pub(crate) fn set_aside() -> Self {
-        let text = "the department is set aside: its operators look at it, and nothing of it is read or changed until they open \
-                    it again";
-        Self::new(Code::FailedPrecondition, ErrorReason::DepartmentSetAside, text)
-    }
-
-    /// The server is about to stop.
-    pub(crate) fn draining() -> Self {
-        let text = "the server is about to stop; connect again, it or another will answer";
-        Self::new(Code::Unavailable, ErrorReason::ServerDraining, text)
-            .with_retry_delay(std::time::Duration::from_secs(1))
-    }
-
-    /// There is no place for the record of what was asked for.
-    pub(crate) fn access_not_recorded() -> Self {
-        let text = "nothing was done, since there is no place for its access record: what the server's records go to takes none; \
-                    try again, and have the operators look at it";
-        Self::new(Code::Unavailable, ErrorReason::AccessNotRecorded, text)
-            .with_retry_delay(std::time::Duration::from_secs(1))
-    }
-}
-
 impl From<ShardError> for ApiError {
     fn from(error: ShardError) -> Self {
         let second = std::time::Duration::from_secs(1);
         match error {
-            ShardError::Halted(_) => {
-                let text = "the department's shard is halted after a failed check; an operator must look at the server's log";
-                Self::new(Code::Unavailable, ErrorReason::ShardHalted, text)
-            }
+            ShardError::Halted(_) => Self::shard_halted(),
             ShardError::DiskFull => {
                 let text = "the server's disk is nearly full: nothing of this was stored; consuming goes on, and \
                             publishing again once an operator has made room";
@@ -143,7 +52,7 @@ impl From<Exceeded> for ApiError {
             .with_metadata("limit", exceeded.cap.as_str())
             .with_quota(format!("tenants/{}", exceeded.tenant), exceeded.description());
         match exceeded.cap {
-            // These pass as others consume, or close their streams.
+            // These limits are lifted as messages are consumed and streams are closed.
             Cap::StoredBytes | Cap::Streams | Cap::TokenlessStreams => {
                 error.with_retry_delay(Duration::from_secs(5))
             }
@@ -166,27 +75,15 @@ impl From<Halt> for ApiError {
 impl From<DepartmentError> for ApiError {
     fn from(error: DepartmentError) -> Self {
         match error {
-            DepartmentError::NotFound => Self::new(
-                Code::NotFound,
-                ErrorReason::DepartmentNotFound,
-                "the department does not exist; departments are declared in the server's configuration",
-            ),
-            DepartmentError::Closed => Self::new(
-                Code::FailedPrecondition,
-                ErrorReason::DepartmentClosed,
-                "the department is closed: it is no longer in the server's configuration",
-            ),
+            DepartmentError::NotFound => Self::department_not_found("the department"),
+            DepartmentError::Closed => Self::department_closed(),
             DepartmentError::SetAside => Self::set_aside(),
         }
     }
 }
 
-fn no_queue() -> ApiError {
-    ApiError::new(
-        Code::NotFound,
-        ErrorReason::QueueNotFound,
-        "the queue does not exist; create it with CreateQueue",
-    )
+fn queue_not_found() -> ApiError {
+    ApiError::queue_not_found("the queue")
 }
 
 fn request_id_reused() -> ApiError {
@@ -292,7 +189,7 @@ impl From<UpdateQueueError> for ApiError {
     fn from(error: UpdateQueueError) -> Self {
         match error {
             UpdateQueueError::Department(why) => why.into(),
-            UpdateQueueError::NotFound => no_queue(),
+            UpdateQueueError::NotFound => queue_not_found(),
             UpdateQueueError::RevisionMismatch(revision) => etag_mismatch(revision),
             UpdateQueueError::Settings(why) => why.into(),
             UpdateQueueError::RequestIdReused => request_id_reused(),
@@ -304,7 +201,7 @@ impl From<DeleteQueueError> for ApiError {
     fn from(error: DeleteQueueError) -> Self {
         match error {
             DeleteQueueError::Department(why) => why.into(),
-            DeleteQueueError::NotFound => no_queue(),
+            DeleteQueueError::NotFound => queue_not_found(),
             DeleteQueueError::RevisionMismatch(revision) => etag_mismatch(revision),
             DeleteQueueError::RequestIdReused => request_id_reused(),
         }
@@ -315,7 +212,7 @@ impl From<PurgeQueueError> for ApiError {
     fn from(error: PurgeQueueError) -> Self {
         match error {
             PurgeQueueError::Department(why) => why.into(),
-            PurgeQueueError::NotFound => no_queue(),
+            PurgeQueueError::NotFound => queue_not_found(),
             PurgeQueueError::RequestIdReused => request_id_reused(),
         }
     }

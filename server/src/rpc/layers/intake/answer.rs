@@ -1,5 +1,5 @@
-//! The answer of a unary call, put together before it goes to the network, so that it is known what is held for a client that
-//! does not read it.
+//! Assembles and charges the answer of a unary call before it goes to the network, so that its bytes are counted while
+//! a client does not read it.
 
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, Response};
@@ -16,18 +16,18 @@ use crate::{
     rpc::layers::intake::ApiError,
 };
 
-/// The answer, charged. A large one that only tells something is refused if there is no room for it; one that tells what was
-/// done is always given. `place` is kept for an answer that lasts.
-pub(super) async fn answered(
+/// The charged answer. A large answer to a read is refused if the account has no capacity for it; the answer to a
+/// change is never refused. An answer that lasts holds the `slot` until its end, and is not charged here.
+pub(super) async fn charged(
     answer: Response<Body>,
     method: &Method,
     accounts: &ConnectionAccounts,
-    place: Option<StreamSlot>,
+    slot: Option<StreamSlot>,
 ) -> Result<Response<Body>, ApiError> {
     let (mut head, mut body) = answer.into_parts();
-    if let Some(place) = place {
+    if let Some(slot) = slot {
         let body = body.map_frame(move |frame| {
-            let _kept = &place;
+            let _held = &slot;
             frame
         });
         return Ok(Response::from_parts(head, Body::new(body)));
@@ -36,9 +36,9 @@ pub(super) async fn answered(
         return Ok(Response::from_parts(head, body));
     }
     let (data, trailers) = whole(&mut body).await;
-    // What it was charged before, as a receive is.
-    let charged = head.extensions.remove::<ChargedAnswer>().and_then(|unread| unread.take());
-    if let Some(charge) = charge(&accounts.requests, charged, data.len(), method.kind) {
+    // A handler may have charged the answer already, for example that of `Receive`.
+    let earlier = head.extensions.remove::<ChargedAnswer>().and_then(|unread| unread.take());
+    if let Some(charge) = charge(&accounts.requests, earlier, data.len(), method.kind) {
         head.extensions.insert(ChargedAnswer::new(charge));
         let trailers = trailers.map(Ok);
         return Ok(Response::from_parts(head, Body::new(Full::new(data).with_trailers(async { trailers }))));
@@ -47,8 +47,9 @@ pub(super) async fn answered(
     Err(ApiError::no_capacity())
 }
 
-fn charge(account: &Account, charged: Option<Charge>, bytes: usize, kind: Kind) -> Option<Charge> {
-    if let Some(mut charge) = charged {
+/// The charge for so many bytes of an answer; `None` if it is refused.
+fn charge(account: &Account, earlier: Option<Charge>, bytes: usize, kind: Kind) -> Option<Charge> {
+    if let Some(mut charge) = earlier {
         charge.set(bytes);
         return Some(charge);
     }
@@ -56,7 +57,7 @@ fn charge(account: &Account, charged: Option<Charge>, bytes: usize, kind: Kind) 
     if small || kind != Kind::Read { Some(account.charge(bytes)) } else { account.try_charge(bytes) }
 }
 
-/// All data, and the trailers. The library makes them of what the handler has returned, at once.
+/// All data and the trailers of a body. The library makes them of the handler's result without waiting.
 async fn whole(body: &mut Body) -> (Bytes, Option<HeaderMap>) {
     let (mut first, mut more) = (Bytes::new(), BytesMut::new());
     while let Some(frame) = body.frame().await {
@@ -81,7 +82,7 @@ fn joined(first: Bytes, more: BytesMut) -> Bytes {
 
 fn trailers(status: &Status) -> HeaderMap {
     let mut trailers = HeaderMap::new();
-    // It was made of a status: it can be told.
+    // A status that came from a body has a valid message, so this does not fail.
     let _ = status.add_header(&mut trailers);
     trailers
 }

@@ -1,5 +1,5 @@
-//! How many elements an encoded request has: every message within it, and every repeated text or byte string. What an element
-//! takes in memory may be many times what it takes on the wire, so they are counted before they are decoded.
+//! Counts the elements of an encoded request: the messages within it, and its repeated texts and byte strings. An
+//! element may have many more bytes in memory than on the wire, so elements are counted before they are decoded.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -15,64 +15,64 @@ use prost::{
 };
 use prost_types::{DescriptorProto, FileDescriptorSet, field_descriptor_proto::Label};
 
-use crate::{limits::MAX_ELEMENTS, policy::Method, rpc::layers::intake::Fault};
+use crate::{limits::MAX_ELEMENTS, policy::Method, rpc::layers::intake::RequestFault};
 
-/// Deepest nesting that is looked into; the library decodes no deeper.
+/// Maximum depth of nested messages; the library decodes no deeper.
 const MAX_DEPTH: usize = 100;
 
-/// Which fields of a message are elements.
+/// The fields of a type that are elements.
 #[derive(Debug, Default)]
 struct Shape {
-    /// By their number; the type of those that are messages which may hold any number of others. A message without such fields is
-    /// one element: what of it comes twice takes the place of what came before.
+    /// Each field's number, and its type if that is unbounded, so that its elements are counted too. A message of any
+    /// other type is one element: a field that comes twice replaces the first.
     fields: Vec<(u32, Option<String>)>,
 }
 
-/// The shapes of the schema.
+/// The shapes of the schema's types.
 struct Schema {
     /// By the method's path, the type of its request.
     requests: HashMap<String, String>,
     shapes: HashMap<String, Shape>,
     /// Types with repeated fields.
-    growing: HashSet<String>,
+    unbounded: HashSet<String>,
 }
 
 static SCHEMA: LazyLock<Schema> = LazyLock::new(Schema::read);
 
-/// How many elements the request of this method has. The schema of what needs no token (the health service) is not ours: its one
-/// field is no element. A request of any other method whose schema is not known is not decoded.
-pub(super) fn count(method: &Method, request: &Bytes) -> Result<usize, Fault> {
+/// How many elements a request of this method has. Methods that need no token are those of the health service, whose
+/// requests have no elements. For any other method without a schema, the request is refused.
+pub(super) fn count(method: &Method, request: &Bytes) -> Result<usize, RequestFault> {
     if method.opened_by().is_none() {
         return Ok(0);
     }
     let shape = SCHEMA.requests.get(method.path).and_then(|name| SCHEMA.shapes.get(name));
     let mut count = 0;
-    shape.ok_or(Fault::Undecodable)?.count(request, MAX_DEPTH, &mut count)?;
+    shape.ok_or(RequestFault::Undecodable)?.count(request, MAX_DEPTH, &mut count)?;
     Ok(count)
 }
 
 impl Shape {
-    fn count(&self, mut encoded: &[u8], depth: usize, count: &mut usize) -> Result<(), Fault> {
+    fn count(&self, mut encoded: &[u8], depth: usize, count: &mut usize) -> Result<(), RequestFault> {
         while !encoded.is_empty() {
-            let (field, wire_type) = decode_key(&mut encoded).map_err(|_| Fault::Undecodable)?;
+            let (field, wire_type) = decode_key(&mut encoded).map_err(|_| RequestFault::Undecodable)?;
             if wire_type != WireType::LengthDelimited {
                 let skipped = skip_field(wire_type, field, &mut encoded, DecodeContext::default());
-                skipped.map_err(|_| Fault::Undecodable)?;
+                skipped.map_err(|_| RequestFault::Undecodable)?;
                 continue;
             }
             let length = decode_varint(&mut encoded).ok().and_then(|length| usize::try_from(length).ok());
-            let length = length.filter(|length| *length <= encoded.len()).ok_or(Fault::Undecodable)?;
+            let length = length.filter(|length| *length <= encoded.len()).ok_or(RequestFault::Undecodable)?;
             let (element, rest) = encoded.split_at(length);
             encoded = rest;
             let Some((_, of)) = self.fields.iter().find(|(number, _)| *number == field) else { continue };
             *count += 1;
             if *count > MAX_ELEMENTS {
-                return Err(Fault::TooManyElements);
+                return Err(RequestFault::TooManyElements);
             }
             if let Some(shape) = of.as_ref().and_then(|name| SCHEMA.shapes.get(name))
                 && element.has_remaining()
             {
-                shape.count(element, depth.checked_sub(1).ok_or(Fault::Undecodable)?, count)?;
+                shape.count(element, depth.checked_sub(1).ok_or(RequestFault::Undecodable)?, count)?;
             }
         }
         Ok(())
@@ -81,9 +81,9 @@ impl Shape {
 
 impl Schema {
     fn read() -> Self {
-        // It was encoded by the build; a test sees to it that every method is in it.
+        // The build has encoded it, and a test checks that every method is in it.
         let files = FileDescriptorSet::decode(FILE_DESCRIPTOR_SET).unwrap_or_default();
-        let mut schema = Self { requests: HashMap::new(), shapes: HashMap::new(), growing: HashSet::new() };
+        let mut schema = Self { requests: HashMap::new(), shapes: HashMap::new(), unbounded: HashSet::new() };
         for file in files.file {
             let package = format!(".{}", file.package());
             for service in &file.service {
@@ -94,27 +94,28 @@ impl Schema {
             }
             file.message_type.iter().for_each(|message| schema.add(&package, message));
         }
-        schema.keep_what_grows();
+        schema.remove_bounded();
         schema
     }
 
-    /// Leaves the types only of messages that hold others without a bound, at whatever depth.
-    fn keep_what_grows(&mut self) {
-        let mut growing = mem::take(&mut self.growing);
-        let holds = |shape: &Shape, growing: &HashSet<String>| {
-            shape.fields.iter().any(|(_, of)| of.as_ref().is_some_and(|of| growing.contains(of)))
+    /// Removes the types of fields that can have no repeated field at any depth.
+    fn remove_bounded(&mut self) {
+        let mut unbounded = mem::take(&mut self.unbounded);
+        let contains = |shape: &Shape, unbounded: &HashSet<String>| {
+            shape.fields.iter().any(|(_, of)| of.as_ref().is_some_and(|of| unbounded.contains(of)))
         };
         loop {
+            let shapes = self.shapes.iter();
             let found =
-                self.shapes.iter().filter(|(name, shape)| !growing.contains(*name) && holds(shape, &growing));
+                shapes.filter(|(name, shape)| !unbounded.contains(*name) && contains(shape, &unbounded));
             let more: Vec<_> = found.map(|(name, _)| name.clone()).collect();
             if more.is_empty() {
                 break;
             }
-            growing.extend(more);
+            unbounded.extend(more);
         }
         for (_, of) in self.shapes.values_mut().flat_map(|shape| &mut shape.fields) {
-            *of = of.take().filter(|of| growing.contains(of));
+            *of = of.take().filter(|of| unbounded.contains(of));
         }
     }
 
@@ -131,7 +132,7 @@ impl Schema {
         let fields = message.field.iter().filter_map(element).collect();
         message.nested_type.iter().for_each(|nested| self.add(&name, nested));
         if message.field.iter().any(|field| field.label() == Label::Repeated) {
-            self.growing.insert(name.clone());
+            self.unbounded.insert(name.clone());
         }
         self.shapes.insert(name, Shape { fields });
     }
@@ -148,7 +149,7 @@ mod tests {
     use super::*;
     use crate::policy::{Rpc, methods};
 
-    fn count_in<M: Rpc>(_: M, request: &impl prost::Message) -> Result<usize, Fault> {
+    fn count_in<M: Rpc>(_: M, request: &impl prost::Message) -> Result<usize, RequestFault> {
         count(&M::METHOD, &request.encode_to_vec().into())
     }
 
@@ -178,7 +179,7 @@ mod tests {
             Settlement { delay: Some(prost_types::Duration::default()), ..Settlement::default() };
         let settle = SettleFrame { settlements: vec![settlement; 7], ..SettleFrame::default() };
         let frame = Some(consume_request::Frame::Settle(settle));
-        // A delay is a part of its settlement, as often as it stands there.
+        // A delay is a part of its settlement, however often it is repeated.
         assert_eq!(count_in(methods::Consume, &ConsumeRequest { frame }), Ok(1 + 7));
         let extend = ExtendFrame { tokens: vec![vec![1; 20].into(); 9], ..ExtendFrame::default() };
         let frame = Some(consume_request::Frame::Extend(extend));
@@ -195,12 +196,12 @@ mod tests {
 
     #[test]
     fn what_is_repeated_although_it_may_not_be_is_counted_too() {
-        // The library merges them.
+        // The library merges repeated messages of a field that is not repeated.
         let frame = Some(publish_stream_request::Frame::Batch(Batch::default()));
         let one = PublishStreamRequest { frame }.encode_to_vec();
         let count = |times| count(&methods::PublishStream::METHOD, &one.repeat(times).into());
         assert_eq!(count(MAX_ELEMENTS), Ok(MAX_ELEMENTS));
-        assert_eq!(count(MAX_ELEMENTS + 1), Err(Fault::TooManyElements));
+        assert_eq!(count(MAX_ELEMENTS + 1), Err(RequestFault::TooManyElements));
     }
 
     #[test]
@@ -211,19 +212,19 @@ mod tests {
         let request = PublishRequest { messages, ..PublishRequest::default() };
         assert_eq!(count_in(methods::Publish, &request), Ok(MAX_PUBLISH_MESSAGES * (MAX_ATTRIBUTES + 1)));
         let empty = [0x12, 0].repeat(2 << 20);
-        assert_eq!(count(&methods::Publish::METHOD, &empty.into()), Err(Fault::TooManyElements));
+        assert_eq!(count(&methods::Publish::METHOD, &empty.into()), Err(RequestFault::TooManyElements));
     }
 
     #[test]
     fn what_the_library_skips_is_skipped_and_what_it_refuses_is_refused() {
         let count = |bytes: &[u8]| count(&methods::Publish::METHOD, &Bytes::copy_from_slice(bytes));
-        // A varint, a group, and a text of fields that nobody knows.
+        // A varint, a group, and a text, of fields that are not in the schema; then one message.
         assert_eq!(
             count(&[0xf8, 0x07, 0x01, 0xf3, 0x07, 0xf4, 0x07, 0xfa, 0x07, 0x01, 0x12, 0x12, 0x00]),
             Ok(1)
         );
         for broken in [&[0x12][..], &[0x12, 5, 0], &[0xf3, 0x07], &[0x00, 0x00], &[0xff; 11]] {
-            assert_eq!(count(broken), Err(Fault::Undecodable), "{broken:?}");
+            assert_eq!(count(broken), Err(RequestFault::Undecodable), "{broken:?}");
             PublishRequest::decode(broken).unwrap_err();
         }
     }

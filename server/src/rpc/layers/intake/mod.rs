@@ -1,9 +1,10 @@
-//! Requests as they come in: a layer behind the one that asks who is calling, in front of every handler.
+//! The layer behind `auth` that receives requests, and charges their bytes.
 //!
-//! The request of a unary call is put together before it is decoded, so that nobody holds a handler, or a place for a record,
-//! for as long as it likes; its elements are counted first. A stream's requests are given to its handler one by one
-//! ([`Requests`]), past the library, which would decode before anything could be counted. Whatever has come is charged to
-//! the connection's account until it is handled ([`Held`]); so is a unary call's answer until it is sent.
+//! The request of a unary call is assembled, and its elements counted, before it is decoded, so that a slow client
+//! holds neither a handler nor a record slot. The requests of a stream go to its handler one by one ([`Requests`]),
+//! past the gRPC library, which would decode them before their elements are counted. The bytes that have arrived are
+//! charged to the connection's account until they are handled ([`RequestCharge`]); a unary call's answer is charged
+//! until it is sent.
 
 mod answer;
 mod assembler;
@@ -27,8 +28,8 @@ use hyper::body::Frame;
 use tonic::{Status, body::Body};
 use tower::Service;
 
-pub(crate) use fault::Fault;
-pub(crate) use requests::{Arrived, Frames, Requests};
+pub(crate) use fault::RequestFault;
+pub(crate) use requests::{Arrived, RequestFrames, Requests};
 
 use crate::{
     account::{Charge, ConnectionAccounts, Wanted},
@@ -39,22 +40,22 @@ use crate::{
     quota::StreamSlot,
     rpc::{context::Context, wire::status::ApiError},
 };
-use answer::answered;
+use answer::charged;
 use assembler::{Assembler, PREFIX_BYTES, Terms};
 
-/// In front of the services.
+/// Receives the requests of the services behind it.
 #[derive(Clone)]
 pub(crate) struct Intake<S> {
     context: Arc<Context>,
     inner: S,
 }
 
-/// In a request's extensions: what the request is charged, until it is handled.
+/// The charge for a request, in its extensions. It is released when the last clone is dropped.
 #[derive(Clone)]
-pub(crate) struct Held(#[allow(dead_code, reason = "held, not read")] Arc<Charge>);
+pub(crate) struct RequestCharge(#[allow(dead_code, reason = "held, not read")] Arc<Charge>);
 
-impl Held {
-    /// Of a request: to be kept as long as something of it is.
+impl RequestCharge {
+    /// The charge for this request, to be held as long as a part of the request is in memory.
     pub(crate) fn of<T>(request: &tonic::Request<T>) -> Option<Self> {
         request.extensions().get().cloned()
     }
@@ -84,7 +85,7 @@ where
     }
 
     fn call(&mut self, request: Request<Received>) -> Answering {
-        // The one that is ready.
+        // `poll_ready` was called on the service itself, not on its clone.
         let next = self.inner.clone();
         let inner = mem::replace(&mut self.inner, next);
         let context = Arc::clone(&self.context);
@@ -98,12 +99,12 @@ where
     }
 }
 
-/// A call whose request is to come.
+/// A call whose request has not arrived yet.
 struct Incoming {
     method: &'static Method,
     accounts: ConnectionAccounts,
-    /// Among the tenant's streams, if it may last.
-    place: Option<StreamSlot>,
+    /// The slot among the tenant's streams, if the call may last.
+    slot: Option<StreamSlot>,
     request: Request<Received>,
 }
 
@@ -114,41 +115,41 @@ impl Incoming {
         let accounts = request.extensions().get::<ConnectionAccounts>().cloned().ok_or_else(fault)?;
         let connection = request.extensions().get::<Arc<ConnIdentity>>().ok_or_else(fault)?;
         let quota = || context.quota(&connection.tenant);
-        let place = match lasts(method) {
+        let slot = match may_last(method) {
             false => None,
             true if method.opened_by().is_none() => Some(quota()?.open_tokenless_stream()?),
             true => Some(quota()?.open_stream()?),
         };
-        Ok(Self { method, accounts, place, request })
+        Ok(Self { method, accounts, slot, request })
     }
 
     async fn call<S>(self, mut inner: S) -> Result<Response<Body>, ApiError>
     where
         S: Service<Request<Body>, Response = Response<Body>, Error = Infallible>,
     {
-        let Self { method, accounts, mut place, request } = self;
+        let Self { method, accounts, mut slot, request } = self;
         let terms = terms(method);
         let (mut head, body) = request.into_parts();
         let account = if method.opened_by().is_none() { &accounts.tokenless } else { &accounts.requests };
         let assembler = Assembler::new(body, account.clone(), accounts.counters.clone(), terms);
         if terms.open {
-            head.extensions.insert(Requests::new(assembler, method, accounts.retained, place));
+            head.extensions.insert(Requests::new(assembler, method, accounts.retained, slot));
             return Ok(never(inner.call(Request::from_parts(head, Body::empty())).await));
         }
         let (message, charge) = whole(assembler, method).await?;
-        let held = Held(Arc::new(charge));
+        let held = RequestCharge(Arc::new(charge));
         head.extensions.insert(held.clone());
         let answer = never(inner.call(Request::from_parts(head, message)).await);
         drop(held);
         if method.kind != Kind::Stream {
-            // It has ended but for its answer.
-            place = None;
+            // The call is done; its answer needs no slot.
+            slot = None;
         }
-        answered(answer, method, &accounts, place).await
+        charged(answer, method, &accounts, slot).await
     }
 }
 
-/// What a call's request may be.
+/// The terms for the request of a method.
 fn terms(method: &Method) -> Terms {
     let wanted = match method.path {
         path if path == methods::Settle::METHOD.path
@@ -160,29 +161,29 @@ fn terms(method: &Method) -> Terms {
         _ if method.opened_by().is_none() => Wanted::One,
         _ => Wanted::Request,
     };
-    // Who needs no token may hold little.
-    let most_bytes = match wanted {
+    // A caller without a token may hold few bytes.
+    let max_bytes = match wanted {
         Wanted::One => MAX_HEALTH_BYTES,
         Wanted::Settlement | Wanted::Overdue => MAX_SETTLEMENT_BYTES,
         Wanted::Request => MAX_FRAME_BYTES,
     };
     let open = [methods::PublishStream::METHOD.path, methods::Consume::METHOD.path].contains(&method.path);
-    Terms { most_bytes, wanted, open }
+    Terms { max_bytes, wanted, open }
 }
 
-/// Whether a call may go on for as long as its caller likes.
-fn lasts(method: &Method) -> bool {
+/// Whether a call may continue as long as its caller wants.
+fn may_last(method: &Method) -> bool {
     method.kind == Kind::Stream || method.path == methods::Receive::METHOD.path
 }
 
-/// The one message of a call, for the library, once the client has ended its request; and what it is charged.
+/// The one message of a call, as a body for the library, once the client has ended its request; and the charge for it.
 async fn whole(mut assembler: Assembler, method: &'static Method) -> Result<(Body, Charge), ApiError> {
     let Some((message, mut charge)) = poll_fn(|context| assembler.poll_next(context)).await? else {
-        // The library has words for that.
+        // The library refuses a request without a message.
         return Ok((Body::empty(), assembler.into_charge()));
     };
     if poll_fn(|context| assembler.poll_next(context)).await?.is_some() {
-        return Err(Fault::TooMany.into());
+        return Err(RequestFault::TooMany.into());
     }
     charge.grow(elements::count(method, &message)?.saturating_mul(ELEMENT_BYTES));
     let length = u32::try_from(message.len()).unwrap_or(u32::MAX).to_be_bytes();

@@ -1,15 +1,19 @@
-use std::{collections::VecDeque, future::poll_fn};
+mod capacity;
+
+use std::{collections::VecDeque, future::poll_fn, time::Duration};
 
 use futures_util::FutureExt as _;
 use hyper::body::Frame;
 use proptest::prelude::*;
+use tokio::time::Instant;
 
 use crate::{
     account::{Accounts, ConnectionAccounts, Counters},
+    limits::BODY_IDLE,
     rpc::layers::intake::assembler::*,
 };
 
-/// Data as the network may cut it; `None`: nothing comes for a while. Then an end, or nothing more.
+/// A body in pieces, as the network may split it; `None` is a pause. Behind the pieces it ends or stays open.
 struct Cut {
     pieces: VecDeque<Option<Bytes>>,
     ends: bool,
@@ -48,7 +52,7 @@ fn accounts() -> ConnectionAccounts {
     Accounts::new(Counters::for_tests()).open(None)
 }
 
-const TERMS: Terms = Terms { most_bytes: 4 << 20, wanted: Wanted::Request, open: true };
+const TERMS: Terms = Terms { max_bytes: 4 << 20, wanted: Wanted::Request, open: true };
 
 fn assembler(pieces: Vec<Option<Bytes>>, ends: bool, terms: Terms) -> (Assembler<Cut>, ConnectionAccounts) {
     let accounts = accounts();
@@ -56,7 +60,7 @@ fn assembler(pieces: Vec<Option<Bytes>>, ends: bool, terms: Terms) -> (Assembler
     (Assembler::new(body, accounts.requests.clone(), accounts.counters.clone(), terms), accounts)
 }
 
-async fn next(assembler: &mut Assembler<Cut>) -> Result<Option<(Bytes, Charge)>, Fault> {
+async fn next(assembler: &mut Assembler<Cut>) -> Result<Option<(Bytes, Charge)>, RequestFault> {
     poll_fn(|context| assembler.poll_next(context)).await
 }
 
@@ -66,7 +70,7 @@ fn data(bytes: &[u8]) -> Option<Bytes> {
 
 #[tokio::test]
 async fn bytes_are_charged_when_they_come_and_never_when_they_are_declared() {
-    // A megabyte is declared, and three bytes of it come.
+    // The prefix declares a megabyte, and three bytes of it arrive.
     let pieces = vec![data(&[0, 0, 16, 0, 0]), data(&[1, 2, 3]), None];
     let (mut body, accounts) = assembler(pieces, false, TERMS);
     assert!(next(&mut body).now_or_never().is_none());
@@ -91,10 +95,10 @@ async fn a_message_takes_its_charge_along_and_the_rest_stays() {
 async fn what_is_no_message_is_told_apart() {
     let fault =
         async |bytes: &[u8]| next(&mut assembler(vec![data(bytes)], true, TERMS).0).await.unwrap_err();
-    assert_eq!(fault(&[0, 0, 64, 0, 1]).await, Fault::TooLarge(4 << 20));
-    assert_eq!(fault(&[1, 0, 0, 0, 1, 7]).await, Fault::Compressed);
-    assert_eq!(fault(&[0, 0, 0, 0, 2, 7]).await, Fault::BrokenOff);
-    assert_eq!(fault(&[0]).await, Fault::BrokenOff);
+    assert_eq!(fault(&[0, 0, 64, 0, 1]).await, RequestFault::TooLarge(4 << 20));
+    assert_eq!(fault(&[1, 0, 0, 0, 1, 7]).await, RequestFault::Compressed);
+    assert_eq!(fault(&[0, 0, 0, 0, 2, 7]).await, RequestFault::BrokenOff);
+    assert_eq!(fault(&[0]).await, RequestFault::BrokenOff);
 }
 
 #[tokio::test(start_paused = true)]
@@ -102,24 +106,24 @@ async fn a_message_that_pauses_or_dribbles_ends_and_a_stream_may_pause_between_m
     let begun = Instant::now();
     let (mut body, _) = assembler(vec![data(&encoded(&[3])), data(&[0])], false, TERMS);
     assert!(next(&mut body).await.unwrap().is_some());
-    assert_eq!(next(&mut body).await.unwrap_err(), Fault::TooSlow);
+    assert_eq!(next(&mut body).await.unwrap_err(), RequestFault::TooSlow);
     assert_eq!(begun.elapsed().as_secs(), BODY_IDLE.as_secs());
     let (mut body, _) = assembler(vec![data(&encoded(&[3]))], false, TERMS);
     assert!(next(&mut body).await.unwrap().is_some());
     assert!(tokio::time::timeout(Duration::from_secs(3_600), next(&mut body)).await.is_err());
-    // A unary call's must come at once.
+    // The message of a unary call must arrive at once.
     let (mut body, _) = assembler(vec![], false, Terms { open: false, ..TERMS });
     let begun = Instant::now();
-    assert_eq!(next(&mut body).await.unwrap_err(), Fault::TooSlow);
+    assert_eq!(next(&mut body).await.unwrap_err(), RequestFault::TooSlow);
     assert_eq!(begun.elapsed().as_secs(), BODY_IDLE.as_secs());
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_body_that_comes_a_byte_at_a_time_has_an_end_that_goes_by_its_length() {
-    // A byte every nine seconds, of 128 KiB.
-    let (tell, bytes) = tokio::sync::mpsc::unbounded_channel();
+    // Of 128 KiB, one byte arrives every nine seconds.
+    let (sender, bytes) = tokio::sync::mpsc::unbounded_channel();
     tokio::spawn(async move {
-        while tell.send(7).is_ok() {
+        while sender.send(7).is_ok() {
             tokio::time::sleep(Duration::from_secs(9)).await;
         }
     });
@@ -146,73 +150,18 @@ async fn a_body_that_comes_a_byte_at_a_time_has_an_end_that_goes_by_its_length()
     );
     body.rest = Bytes::from_static(&[0, 0, 2, 0, 0]);
     let fault = poll_fn(|context| body.poll_next(context)).await.unwrap_err();
-    assert_eq!((fault, begun.elapsed().as_secs()), (Fault::TooSlow, 32));
-}
-
-#[tokio::test(start_paused = true)]
-async fn without_room_a_request_is_refused_after_a_while_and_settlements_and_idle_streams_wait_for_ever() {
-    let pieces = || vec![data(&encoded(&[3]))];
-    let most = usize::try_from(crate::limits::MAX_HELD_BYTES_PER_CONNECTION).unwrap();
-    let (mut body, accounts) = assembler(pieces(), true, Terms { open: false, ..TERMS });
-    let full = accounts.requests.charge(most);
-    assert_eq!(next(&mut body).await.unwrap_err(), Fault::NoCapacity);
-    assert_eq!((accounts.counters.waited.get(), accounts.counters.refused.get()), (1, 1));
-    drop(full);
-    let settlement = Terms { wanted: Wanted::Settlement, ..TERMS };
-    for terms in [TERMS, settlement, Terms { open: false, ..settlement }] {
-        let (mut body, accounts) = assembler(pieces(), true, terms);
-        let full = accounts.requests.charge(most);
-        assert!(tokio::time::timeout(Duration::from_secs(3_600), next(&mut body)).await.is_err());
-        drop(full);
-        // Nor did its time run out meanwhile.
-        assert_eq!(next(&mut body).await.unwrap().unwrap().0.len(), 3);
-    }
-}
-
-#[tokio::test(start_paused = true)]
-async fn what_has_begun_waits_for_room_for_a_while_and_what_is_whole_for_none() {
-    let whole = encoded(&[3]);
-    let most = usize::try_from(crate::limits::MAX_HELD_BYTES_PER_CONNECTION).unwrap();
-    let settlement = Terms { wanted: Wanted::Settlement, ..TERMS };
-    let pieces = || vec![data(&whole[..6]), data(&whole[6..])];
-    let (mut body, accounts) = assembler(pieces(), true, TERMS);
-    // The first piece takes the last of the room.
-    let _full = accounts.requests.charge(most - 1);
-    let begun = tokio::time::Instant::now();
-    assert_eq!(next(&mut body).await.unwrap_err(), Fault::NoCapacity);
-    assert_eq!(begun.elapsed(), CAPACITY_TIMEOUT);
-    for terms in [settlement, Terms { open: false, ..settlement }] {
-        let (mut body, accounts) = assembler(pieces(), true, terms);
-        let _full = accounts.requests.charge(most - 1);
-        let begun = tokio::time::Instant::now();
-        assert_eq!(next(&mut body).await.unwrap().unwrap().0.len(), 3, "it is never refused");
-        assert_eq!(begun.elapsed(), SETTLEMENT_CAPACITY_TIMEOUT);
-        // One that does not come is its client's fault.
-        let (mut body, accounts) = assembler(vec![data(&whole[..6])], false, terms);
-        let _full = accounts.requests.charge(most - 1);
-        let begun = tokio::time::Instant::now();
-        assert_eq!(next(&mut body).await.unwrap_err(), Fault::TooSlow);
-        assert_eq!(begun.elapsed(), SETTLEMENT_CAPACITY_TIMEOUT + BODY_IDLE);
-    }
-    let (mut body, accounts) = assembler(vec![data(&whole)], true, Terms { open: false, ..TERMS });
-    let _full = accounts.requests.charge(most - 1);
-    let message = next(&mut body).await.unwrap().unwrap();
-    assert!(
-        next(&mut body).now_or_never().is_some_and(|end| end.unwrap().is_none()),
-        "its end needs no room"
-    );
-    drop(message);
+    assert_eq!((fault, begun.elapsed().as_secs()), (RequestFault::TooSlow, 32));
 }
 
 #[tokio::test(start_paused = true)]
 async fn nothing_more_is_read_of_a_request_that_is_whole() {
     let whole = encoded(&[3]);
     let unary = Terms { open: false, ..TERMS };
-    // The beginning of another message, at once or later.
+    // The first byte of another message arrives at once or later.
     for pieces in [vec![data(&[&whole[..], &[0]].concat())], vec![data(&whole), data(&[0])]] {
         let (mut body, accounts) = assembler(pieces, false, unary);
         let message = next(&mut body).await.unwrap().unwrap();
-        assert_eq!(next(&mut body).await.unwrap_err(), Fault::TooMany);
+        assert_eq!(next(&mut body).await.unwrap_err(), RequestFault::TooMany);
         drop((message, body));
         assert_eq!(accounts.requests.held(), 0);
     }
@@ -222,15 +171,15 @@ async fn nothing_more_is_read_of_a_request_that_is_whole() {
 fn others_have_their_turn_between_many_small_messages() {
     let bytes = encoded(&[0; 10_000]);
     let (mut body, _) = assembler(vec![data(&bytes)], true, TERMS);
-    let (mut messages, mut turns) = (0, 0);
+    let (mut messages, mut pauses) = (0, 0);
     loop {
         match next(&mut body).now_or_never() {
-            None => turns += 1,
+            None => pauses += 1,
             Some(Ok(Some(_))) => messages += 1,
             Some(ended) => break assert!(ended.unwrap().is_none()),
         }
     }
-    assert_eq!((messages, turns), (10_000, 10_000 / MOST_AT_ONCE));
+    assert_eq!((messages, pauses), (10_000, 10_000 / MAX_AT_ONCE));
 }
 
 proptest! {
@@ -264,7 +213,7 @@ proptest! {
             }
         });
         prop_assert_eq!(charges.iter().map(Charge::bytes).sum::<u64>(), at as u64);
-        prop_assert_eq!(end, if at == broken.len() { Ok(()) } else { Err(Fault::BrokenOff) });
+        prop_assert_eq!(end, if at == broken.len() { Ok(()) } else { Err(RequestFault::BrokenOff) });
         drop((charges, body));
         prop_assert_eq!(accounts.requests.held(), 0);
     }

@@ -1,5 +1,5 @@
-//! Which dead letters one redrive comes to, which it passes over and why, and where it ends. Each call is bounded: by looks, by
-//! what it may pick, by what it may pass over, and by bytes.
+//! Selects the dead letters of one redrive: which of them move, which are passed over and why, and where the next call
+//! continues. A call is bounded in reads, in messages that move, in messages that are passed over, and in bytes.
 
 use std::collections::{BTreeMap, BTreeSet, btree_map::Entry};
 
@@ -23,55 +23,55 @@ use crate::{
     },
 };
 
-/// Dead letters that the first look asks for; each look after it asks for twice as many.
-const FIRST_LOOK: usize = 16;
-const MOST_OF_A_LOOK: usize = 1_024;
+/// Dead letters of the first read. Each further read asks for twice as many.
+const FIRST_READ: usize = 16;
+const MAX_READ: usize = 1_024;
 
-/// What was come to, in order.
-pub(super) struct Picked {
+/// The messages that a redrive has come to, in order.
+pub(super) struct Selection {
     pub(super) subscription: SubscriptionRef,
     pub(super) sequences: Vec<u64>,
-    /// Per sequence why it was passed over, as the machine takes it; 0: it is to go.
+    /// Per sequence why it is passed over, in the engine's encoding; 0 if the message moves.
     pub(super) reasons: Vec<u8>,
-    /// Where to go on after these; 0: nothing follows.
+    /// The sequence from which the next call continues; 0 if no dead letters follow.
     pub(super) next_sequence: u64,
-    /// The names of the queues they came from, on which the caller needed a right and has it.
+    /// The names of queues that messages came from, on which the caller needed a right and has it.
     pub(super) origins: Vec<String>,
-    /// How many are to go, and their bytes.
-    going: usize,
+    /// How many messages move, and their bytes.
+    moving: usize,
     bytes: u64,
 }
 
-/// The queue that they are picked from, by a caller with certain rights.
-pub(super) struct Pool<'a> {
+/// Selects from the dead letters of one queue, by the rights of one caller.
+pub(super) struct Selector<'a> {
     context: &'a Context,
     found: &'a FoundQueue,
     department: DepartmentResource,
     admission: &'a Admission<methods::RedriveDeadLetters>,
-    /// They all go to one queue, wherever they came from.
+    /// Whether all messages move to one queue, wherever they came from.
     has_target: bool,
-    /// By the names of queues that they came from.
+    /// By the name of a queue, whether messages may move back to it.
     allowed: BTreeMap<String, bool>,
-    picked: Picked,
+    selection: Selection,
 }
 
-impl Picked {
-    /// Nothing is to go.
+impl Selection {
+    /// Whether no message moves.
     pub(super) const fn is_empty(&self) -> bool {
-        self.going == 0
+        self.moving == 0
     }
 
-    /// If nothing is to go: what would become of each.
+    /// The outcome of each message if none moves.
     pub(super) fn passed_over(&self) -> impl Iterator<Item = (u64, RedriveOutcome)> {
         let reasons = self.reasons.iter().map(|reason| SkipReason::try_from(i32::from(*reason)));
         let reasons = reasons.map(|reason| reason.unwrap_or(SkipReason::NotDeadLetter));
         self.sequences.iter().copied().zip(reasons.map(RedriveOutcome::PassedOver))
     }
 
-    fn is_full(&self, most: usize) -> bool {
-        let passed_over = self.sequences.len() - self.going;
+    fn is_full(&self, limit: usize) -> bool {
+        let passed_over = self.sequences.len() - self.moving;
         self.origins.len() >= MAX_REDRIVE_ORIGINS
-            || self.going == most
+            || self.moving == limit
             || passed_over == MAX_REDRIVE_PASSED_OVER
             || self.bytes >= MAX_REDRIVE_BYTES
     }
@@ -81,15 +81,15 @@ impl Picked {
         self.reasons.push(reason as u8);
     }
 
-    fn go(&mut self, status: &MessageStatus) {
+    fn select(&mut self, status: &MessageStatus) {
         self.sequences.push(status.sequence);
         self.reasons.push(SkipReason::Unspecified as u8);
-        self.going += 1;
+        self.moving += 1;
         self.bytes += u64::from(status.payload_bytes.unwrap_or(0));
     }
 }
 
-impl<'a> Pool<'a> {
+impl<'a> Selector<'a> {
     pub(super) fn new(
         context: &'a Context,
         found: &'a FoundQueue,
@@ -98,128 +98,129 @@ impl<'a> Pool<'a> {
         admission: &'a Admission<methods::RedriveDeadLetters>,
         has_target: bool,
     ) -> Self {
-        let picked = Picked {
+        let selection = Selection {
             subscription,
             sequences: Vec::new(),
             reasons: Vec::new(),
             next_sequence: 0,
             origins: Vec::new(),
-            going: 0,
+            moving: 0,
             bytes: 0,
         };
-        Self { context, found, department, admission, has_target, allowed: BTreeMap::new(), picked }
+        Self { context, found, department, admission, has_target, allowed: BTreeMap::new(), selection }
     }
 
-    /// The oldest that can go, from a sequence on: what cannot must not stand in the way of the rest.
-    pub(super) async fn oldest(mut self, from: u64, most: usize) -> Result<Picked, ApiError> {
+    /// Selects the oldest messages that can move, from a sequence on. Those that cannot move are passed over, so that
+    /// they do not block the others.
+    pub(super) async fn oldest(mut self, from: u64, limit: usize) -> Result<Selection, ApiError> {
         let mut next = Some(from);
-        let mut limit = FIRST_LOOK.max(most).min(MOST_OF_A_LOOK);
+        let mut read_limit = FIRST_READ.max(limit).min(MAX_READ);
         for _ in 0..limits::DEAD_LETTER_SCANS {
-            let Some(at) = next.filter(|_| !self.picked.is_full(most)) else { break };
-            let page =
-                dead_letters::read(self.context, self.found, self.picked.subscription, at, limit).await?;
-            limit = (limit * 2).min(MOST_OF_A_LOOK);
+            let Some(at) = next.filter(|_| !self.selection.is_full(limit)) else { break };
+            let id = self.selection.subscription;
+            let page = dead_letters::read(self.context, self.found, id, at, read_limit).await?;
+            read_limit = (read_limit * 2).min(MAX_READ);
             next = page.next;
-            let gone = self.gone(&page.found).await?;
+            let deleted = self.deleted_origins(&page.found).await?;
             for status in page.found {
-                if self.picked.is_full(most) {
+                if self.selection.is_full(limit) {
                     next = Some(status.sequence);
                     break;
                 }
-                self.take(&status, &gone)?;
+                self.add(&status, &deleted)?;
             }
         }
-        self.picked.next_sequence = next.unwrap_or(0);
-        let whole = from == 0 && next.is_none();
-        self.permitted(whole)
+        self.selection.next_sequence = next.unwrap_or(0);
+        let is_complete = from == 0 && next.is_none();
+        self.permitted(is_complete)
     }
 
-    /// Those of these sequences, in this order, no more than so many.
-    pub(super) async fn named(mut self, mut wanted: Vec<u64>, most: usize) -> Result<Picked, ApiError> {
-        let mut whole = wanted.len() <= most;
-        wanted.truncate(most);
-        let id = self.picked.subscription;
-        // A look may have to read a body, and others use the worker too.
-        'looks: for some in wanted.chunks(limits::MESSAGES_PER_READ) {
+    /// Selects from the messages of these sequences, in this order, at most `limit`.
+    pub(super) async fn named(mut self, mut wanted: Vec<u64>, limit: usize) -> Result<Selection, ApiError> {
+        let mut is_complete = wanted.len() <= limit;
+        wanted.truncate(limit);
+        let id = self.selection.subscription;
+        // A query may have to read bodies, so each is small: others use the worker too.
+        'queries: for some in wanted.chunks(limits::MESSAGES_PER_READ) {
             let asked = some.to_vec();
             let read = self.context.shards.query(self.found.department.origin(), move |m, kv| {
                 let status = |sequence| m.message_status(kv, id, sequence);
                 asked.into_iter().map(status).collect::<Result<Vec<_>, _>>()
             });
             let statuses = read.await??;
-            let there: Vec<_> = statuses.iter().flatten().cloned().collect();
-            let gone = self.gone(&there).await?;
+            let existing: Vec<_> = statuses.iter().flatten().cloned().collect();
+            let deleted = self.deleted_origins(&existing).await?;
             for (sequence, status) in some.iter().zip(statuses) {
-                if self.picked.origins.len() >= MAX_REDRIVE_ORIGINS {
-                    // The others are not reached.
-                    whole = false;
-                    break 'looks;
+                if self.selection.origins.len() >= MAX_REDRIVE_ORIGINS {
+                    // The remaining messages are not reached.
+                    is_complete = false;
+                    break 'queries;
                 }
                 match status {
-                    Some(status) => self.take(&status, &gone)?,
-                    None => self.picked.pass_over(*sequence, SkipReason::NotDeadLetter),
+                    Some(status) => self.add(&status, &deleted)?,
+                    None => self.selection.pass_over(*sequence, SkipReason::NotDeadLetter),
                 }
             }
         }
-        self.permitted(whole)
+        self.permitted(is_complete)
     }
 
-    /// Refuses a call that came to all it may come to, and whose caller has no right on where any of it came from.
-    fn permitted(self, whole: bool) -> Result<Picked, ApiError> {
+    /// Refuses a complete selection if the caller has no right on any of the queues that its messages came from.
+    fn permitted(self, is_complete: bool) -> Result<Selection, ApiError> {
         let not_allowed = |reason: &u8| *reason == SkipReason::NotAllowed as u8;
-        let reasons = &self.picked.reasons;
-        if whole && !reasons.is_empty() && reasons.iter().all(not_allowed) {
+        let reasons = &self.selection.reasons;
+        if is_complete && !reasons.is_empty() && reasons.iter().all(not_allowed) {
             return Err(Denied::GrantMissing.into());
         }
-        Ok(self.picked)
+        Ok(self.selection)
     }
 
-    fn take(&mut self, status: &MessageStatus, gone: &BTreeSet<u32>) -> Result<(), ApiError> {
-        let reason = self.obstacle(status, gone)?;
-        match reason {
-            Some(reason) => self.picked.pass_over(status.sequence, reason),
-            None => self.picked.go(status),
+    fn add(&mut self, status: &MessageStatus, deleted: &BTreeSet<u32>) -> Result<(), ApiError> {
+        match self.obstacle(status, deleted)? {
+            Some(reason) => self.selection.pass_over(status.sequence, reason),
+            None => self.selection.select(status),
         }
         Ok(())
     }
 
-    /// Why a message stays. The right on where it came from is asked first, so that nothing else is told without it.
+    /// Why a message cannot move, if it cannot. The right on the queue it came from is checked first, so that no other
+    /// reason is disclosed without it.
     fn obstacle(
         &mut self,
         status: &MessageStatus,
-        gone: &BTreeSet<u32>,
+        deleted: &BTreeSet<u32>,
     ) -> Result<Option<SkipReason>, ApiError> {
         let parked = matches!(status.state, MessageState::Parked(_));
         Ok(match (&status.origin, status.state) {
             (_, MessageState::Settled) => Some(SkipReason::NotDeadLetter),
             (Some(origin), _) if !self.may_go_back(origin)? => Some(SkipReason::NotAllowed),
-            (Some(origin), _) if gone.contains(&origin.queue_id) => Some(SkipReason::QueueGone),
+            (Some(origin), _) if deleted.contains(&origin.queue_id) => Some(SkipReason::QueueGone),
             (_, MessageState::Leased { .. }) => Some(SkipReason::Leased),
             (None, _) if !parked => Some(SkipReason::NotDeadLetter),
             _ => None,
         })
     }
 
-    /// Whether the caller has a right on the queue that a message came from, which may not exist any more.
+    /// Whether the caller has a right on the queue that a message came from. That queue need not exist any more.
     fn may_go_back(&mut self, origin: &DeadLetterOrigin) -> Result<bool, ApiError> {
         if self.has_target {
             return Ok(true);
         }
         match self.allowed.entry(origin.queue.clone()) {
             Entry::Occupied(known) => Ok(*known.get()),
-            Entry::Vacant(place) => {
+            Entry::Vacant(entry) => {
                 let queue = self.department.queue(QueueName::parse(&origin.queue)?);
                 let allowed = self.admission.permit::<methods::RedrivingBack>(&queue).is_ok();
                 if allowed {
-                    self.picked.origins.push(origin.queue.clone());
+                    self.selection.origins.push(origin.queue.clone());
                 }
-                Ok(*place.insert(allowed))
+                Ok(*entry.insert(allowed))
             }
         }
     }
 
-    /// Which of the queues that these came from are no more, as far as they would go back there.
-    async fn gone(&self, statuses: &[MessageStatus]) -> Result<BTreeSet<u32>, ApiError> {
+    /// The ids of those queues that these messages came from, and would move back to, that were deleted.
+    async fn deleted_origins(&self, statuses: &[MessageStatus]) -> Result<BTreeSet<u32>, ApiError> {
         if self.has_target {
             return Ok(BTreeSet::new());
         }
@@ -230,13 +231,13 @@ impl<'a> Pool<'a> {
         }
         let department = self.found.at.department;
         let read = self.context.shards.query(self.found.department.origin(), move |m, kv| {
-            let mut gone = BTreeSet::new();
+            let mut deleted = BTreeSet::new();
             for queue in origins {
                 if m.queue(kv, QueueRef { department, queue: QueueId(queue) })?.is_none() {
-                    gone.insert(queue);
+                    deleted.insert(queue);
                 }
             }
-            Ok::<_, Halt>(gone)
+            Ok::<_, Halt>(deleted)
         });
         Ok(read.await??)
     }

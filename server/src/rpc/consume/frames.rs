@@ -1,4 +1,4 @@
-//! What is at the edge of a consume stream: frames that may not leave any more, leases that were never sent, and why it ended.
+//! Frames that a consume stream sends, and the leases in them, which are returned if their frame is not sent.
 
 use posthouse_proto::{
     DeliveryBatch,
@@ -16,31 +16,31 @@ use crate::{
     },
 };
 
-/// What goes out, until it is encoded, which is when it is sent.
-pub(crate) enum Outgoing {
+/// A frame that is not encoded yet. It is encoded when it is sent.
+pub(crate) enum ConsumeFrame {
     Frame(out::Frame),
-    /// The answer to settlements.
+    /// The answer to a frame of settlements.
     Settled(SettledAnswer),
     /// The answer to an extension of this id.
     Extended(u64, Extended),
-    /// An extension of this id and of so many deliveries was refused.
+    /// The refusal of an extension of this id and of so many deliveries.
     NotExtended(u64, usize, ApiError),
     Deliveries(Deliveries),
 }
 
-/// Deliveries on their way out.
+/// Deliveries that are not sent yet.
 pub(crate) struct Deliveries {
     pub(crate) batch: DeliveryBatch,
     pub(crate) unsent: UnsentDeliveries,
 }
 
-/// The leases of deliveries, which go back if these do not leave, and what they are charged until then.
+/// The leases of deliveries, which are returned if the deliveries are not sent, and the charge for these.
 pub(crate) struct UnsentDeliveries {
     pub(crate) leases: Unsent,
     pub(crate) _charge: Charge,
 }
 
-impl From<ServerFrame> for Outgoing {
+impl From<ServerFrame> for ConsumeFrame {
     fn from(frame: ServerFrame) -> Self {
         Self::Frame(match frame {
             ServerFrame::Drain(drain) => out::Frame::Drain(drain),
@@ -49,14 +49,14 @@ impl From<ServerFrame> for Outgoing {
     }
 }
 
-impl From<out::Frame> for Outgoing {
+impl From<out::Frame> for ConsumeFrame {
     fn from(frame: out::Frame) -> Self {
         Self::Frame(frame)
     }
 }
 
-impl Outgoing {
-    /// It is the stream's next, and has left when the network has taken it.
+impl ConsumeFrame {
+    /// The message to be encoded next. `tracker` notices when the network has sent its deliveries.
     pub(crate) fn track(self, tracker: &SendTracker) -> ConsumeResponse {
         let (frame, unsent) = match self {
             Self::Frame(frame) => (frame, None),
@@ -76,7 +76,7 @@ impl Outgoing {
         ConsumeResponse { frame: Some(frame) }
     }
 
-    /// About what an answer takes in memory; deliveries are charged apart.
+    /// About the bytes of an answer in memory. Deliveries have a charge of their own.
     pub(crate) fn bytes(&self) -> usize {
         size_of::<Self>()
             + match self {
@@ -92,8 +92,8 @@ impl Outgoing {
 }
 
 impl OnSent for UnsentDeliveries {
-    /// The first may be too large for the client, which goes away as soon as it sees the length: that counts as a try. Of what is
-    /// behind it, nothing can be read before the frame is whole.
+    /// The first delivery counts as an attempt: it may be too large for the client, which closes the call as soon as it
+    /// sees the length. The deliveries behind it cannot be read before the frame is complete.
     fn begun(&mut self) {
         self.leases.first_sent();
     }

@@ -1,8 +1,9 @@
-//! How queues and messages stand, as the wire carries it.
+//! Views of queues, messages and dead letters.
 
 use posthouse_engine::{
     ids::{DepartmentId, QueueId, QueueRef},
-    schema::{DeadLetterCause, DeadLetterOrigin},
+    outcome::QueueView,
+    schema::{DeadLetterCause, DeadLetterOrigin, QueueSettings},
     views::{MessageState, MessageStatus, Stats},
 };
 use posthouse_proto::v1::{self, DeadLetter, DeadLetterReason, QueueStats};
@@ -13,7 +14,37 @@ use crate::{
     rpc::wire::convert::{duration, message_id, timestamp},
 };
 
-/// The statistics of a queue, told now.
+/// A queue's definition.
+pub(crate) fn queue(name: &QueueResource, view: &QueueView) -> v1::Queue {
+    let QueueSettings { max_message_bytes, lease_duration_ms, max_attempts, dead_letter_queue } =
+        view.settings.clone();
+    let dead_letter_queue = if dead_letter_queue.is_empty() {
+        String::new()
+    } else {
+        format!("tenants/{}/departments/{}/queues/{dead_letter_queue}", name.tenant, name.department)
+    };
+    v1::Queue {
+        name: name.to_string(),
+        uid: queue_uid(QueueRef { department: view.department, queue: view.queue }),
+        etag: view.revision.to_string(),
+        create_time: Some(timestamp(view.created_at_ms)),
+        update_time: Some(timestamp(view.updated_at_ms)),
+        max_message_bytes,
+        default_subscription: Some(v1::SubscriptionSettings {
+            lease_duration: Some(duration(lease_duration_ms)),
+            max_attempts,
+            dead_letter_queue,
+        }),
+        stats: None,
+    }
+}
+
+/// The identity of a queue, which distinguishes it from a later queue of the same name.
+pub(crate) fn queue_uid(at: QueueRef) -> String {
+    format!("{:08x}{:08x}", at.department.0, at.queue.0)
+}
+
+/// The statistics of a queue at the time `now`.
 pub(crate) fn stats(stats: &Stats, now: Now) -> QueueStats {
     let Stats { counts, sums, .. } = stats;
     QueueStats {
@@ -44,7 +75,7 @@ pub(crate) fn stats(stats: &Stats, now: Now) -> QueueStats {
     }
 }
 
-/// Where a message stands, told now.
+/// The state of a message at the time `now`.
 pub(crate) fn message_status(
     at: QueueRef,
     queue: &QueueResource,
@@ -83,7 +114,7 @@ pub(crate) fn message_status(
     wire
 }
 
-/// Why a message stands in this dead-letter queue, and where it came from: a queue of the same department.
+/// Why a message is in this dead-letter queue, and which queue of the same department it came from.
 pub(crate) fn dead_letter(at: QueueRef, queue: &QueueResource, origin: DeadLetterOrigin) -> DeadLetter {
     let source = QueueRef { department: DepartmentId(at.department.0), queue: QueueId(origin.queue_id) };
     DeadLetter {
