@@ -46,7 +46,7 @@ impl ChargedAnswer {
     }
 
     /// The charge, once.
-    pub(crate) fn take(&self) -> Option<Charge> {
+    pub(crate) fn remove_charge(&self) -> Option<Charge> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 }
@@ -108,7 +108,7 @@ impl SendTracker {
     ) -> Response<Answer> {
         let extensions = response.extensions_mut();
         let tracker = extensions.remove::<Self>();
-        let unread = extensions.remove::<ChargedAnswer>().and_then(|unread| unread.take());
+        let unread = extensions.remove::<ChargedAnswer>().and_then(|unread| unread.remove_charge());
         if let Some(charge) = &unread {
             task.answered(charge.bytes(), &accounts.requests, &accounts.counters.unread);
         }

@@ -167,7 +167,7 @@ impl Shared {
     }
 
     /// Waits for work; `None` when no output is left.
-    pub(super) fn take(&self) -> Option<Work> {
+    pub(super) fn next_work(&self) -> Option<Work> {
         let mut state = self.lock();
         loop {
             if !state.records.is_empty() && (!state.lines_next || state.lines.is_empty()) {

@@ -57,7 +57,7 @@ impl Writer {
     }
 
     fn run(mut self) {
-        while let Some(work) = self.shared.take() {
+        while let Some(work) = self.shared.next_work() {
             match work {
                 Work::Records(records) => self.write_records(records),
                 Work::Lines(lines) => lines.iter().for_each(|line| self.write_line(line)),

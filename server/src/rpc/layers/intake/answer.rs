@@ -37,7 +37,7 @@ pub(super) async fn charged(
     }
     let (data, trailers) = whole(&mut body).await;
     // A handler may have charged the answer already, for example that of `Receive`.
-    let earlier = head.extensions.remove::<ChargedAnswer>().and_then(|unread| unread.take());
+    let earlier = head.extensions.remove::<ChargedAnswer>().and_then(|unread| unread.remove_charge());
     if let Some(charge) = charge(&accounts.requests, earlier, data.len(), method.kind) {
         head.extensions.insert(ChargedAnswer::new(charge));
         let trailers = trailers.map(Ok);
