@@ -26,7 +26,7 @@ use crate::{
     catalogue::{Catalogue, CatalogueError, FromLog},
     clock::Clock,
     config::{Config, ConfigNotice, Severity},
-    disk::DiskGuard,
+    disk_space::DiskGuard,
     door::{Door, DoorError},
     identity::{self, TokenVerifier},
     limits,
@@ -107,7 +107,8 @@ pub struct ServeOptions {
     pub log: Option<Out>,
 }
 
-/// Runs a server until `shutdown`, then drains it: no new leases, streams are told, what is acked is durable.
+/// Runs a server until `shutdown`, then drains it: nothing more is leased, streams are notified, and every answered
+/// command is durable.
 ///
 /// # Errors
 /// When it cannot start, or has lost access records at its end. But for the management listener, nothing listens before

@@ -37,7 +37,7 @@ pub(crate) struct Body {
 pub(crate) struct BodyError(String);
 
 /// Reads bodies of one subscription, in the order asked: as many as the amount allows of those in memory and of the
-/// others, up to the first that cannot be read, and one at least. `None` for one that is gone (purged or deleted).
+/// others, up to the first that cannot be read, and one at least. `None` for one that was purged or deleted.
 ///
 /// # Errors
 /// When the first of them cannot be read.

@@ -38,7 +38,7 @@ mod catalogue;
 mod clock;
 mod content;
 mod source_slots;
-mod disk;
+mod disk_space;
 mod fair_gate;
 mod pace;
 mod shard;

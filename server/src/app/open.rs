@@ -14,7 +14,7 @@ use crate::{
     catalogue::{self, Catalogue, FromLog},
     clock::{Clock, LastStamp},
     config::Config,
-    disk::Ballast,
+    disk_space::Ballast,
     limits,
     log::{GroupId, LocalLog, LocalLogOptions, Log, OnFatal, OpenLog, ReplayError, Watched},
     observe::Observer,

@@ -195,7 +195,7 @@ impl Dispatch {
         machine: &mut ShardMachine,
         kv: &dyn Kv,
     ) -> Result<Vec<(Command, Reply)>, Halt> {
-        let (mut commands, leases) = (Vec::new(), self.leases());
+        let (mut commands, leases) = (Vec::new(), self.is_leasing());
         self.dirty.append(&mut self.untold);
         for at in std::mem::take(&mut self.dirty) {
             if let Some(subscription) = self.subscriptions.get_mut(&at) {
@@ -231,7 +231,7 @@ impl Dispatch {
         kv: &dyn Kv,
     ) -> Result<Vec<(Command, Reply)>, Halt> {
         let mut commands = Vec::new();
-        let next = machine.next_sequence(kv, queue)?.filter(|_| self.leases());
+        let next = machine.next_sequence(kv, queue)?.filter(|_| self.is_leasing());
         let Some(next) = next else { return Ok(commands) };
         for (at, subscription) in self.subscriptions.range_mut(all_of(queue)) {
             subscription.lease_ahead(*at, machine, kv, next + coming.under_way, coming, &mut commands)?;
@@ -252,7 +252,7 @@ impl Dispatch {
         self.dirty.extend(self.subscriptions.keys().copied());
     }
 
-    fn leases(&self) -> bool {
+    fn is_leasing(&self) -> bool {
         !self.draining && !self.paused
     }
 

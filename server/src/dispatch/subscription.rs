@@ -28,10 +28,10 @@ pub(crate) struct Subscription {
     picker: Picker,
     /// Messages that are stored and picked, and whose grants are not applied.
     picked: u64,
-    /// How often all that was picked became void.
+    /// How often the picks of all proposed grants became void.
     rewound: u64,
     idle: Idle,
-    /// The sequence up to which the batches that are under way lease what they store; 0 if they do not.
+    /// The sequence up to which the batches on their way lease the messages that they store; 0 if they lease none.
     ahead: u64,
     returns: Returns,
 }
@@ -43,7 +43,7 @@ pub(crate) struct GrantTag {
     key: SessionKey,
     /// Sequence and size, ascending by sequence.
     picked: Vec<(u64, u32)>,
-    /// They are stored by the same batch.
+    /// Whether the same batch stores them.
     ahead: bool,
     /// See [`Subscription`].
     rewound: u64,

@@ -64,7 +64,7 @@ impl ConnectionAuth {
         }))
     }
 
-    /// Whether calls of the connection are still looked at.
+    /// Whether calls of the connection are still verified.
     ///
     /// # Errors
     /// When too many have failed.

@@ -100,7 +100,7 @@ impl Frames {
         self.balance.least / CONTROL_FRAME_BYTES
     }
 
-    /// Weighs the frame whose head is there. Returns whether it is a small one of data.
+    /// Weighs the frame of a complete head. Returns whether it is a small frame of data.
     fn begin(&mut self) -> Result<bool, Flood> {
         let [a, b, c, kind, flags, stream @ ..] = self.head;
         let length = u32::from_be_bytes([0, a, b, c]) as usize;

@@ -179,7 +179,7 @@ impl Drop for ConnectionSlot {
 }
 
 impl TenantSlot {
-    /// Takes the place, unless the connection has it already.
+    /// Occupies the slot, unless the connection has it already.
     ///
     /// # Errors
     /// When there is none.

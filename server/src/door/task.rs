@@ -85,7 +85,7 @@ impl CallTask {
 /// Runs the tasks of one connection's calls.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Tasks {
-    /// That of the call whose task is made next: the library makes it as soon as it has handed the call over.
+    /// The task of the next call: the library makes it as soon as it has passed the call on.
     next: Arc<Mutex<Option<CallTask>>>,
 }
 

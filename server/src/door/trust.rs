@@ -45,7 +45,7 @@ impl Trust {
         Ok(())
     }
 
-    /// Trusts other authorities from now on. Connections whose certificate none of them vouches for are closed.
+    /// Trusts other authorities from now on. Connections with certificates that none of them has signed are closed.
     pub fn replace_authorities(&self, tls: &TlsConfig, authorities: &[Authority]) -> Result<(), TlsError> {
         let authorities = Arc::new(Authorities::new(authorities)?);
         self.current.send_replace(Arc::new(Snapshot::new(tls, authorities)?));

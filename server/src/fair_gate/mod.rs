@@ -143,7 +143,7 @@ impl FairGate {
             };
             for (sender, entered) in admitted {
                 if let Err(mut pass) = sender.send(Pass { fair_gate: Arc::clone(self), entered }) {
-                    // It has just left: its turn passes to the next.
+                    // It has just left: the next one passes instead.
                     left.push(std::mem::replace(&mut pass.entered, Entered::nothing(entered.tenant)));
                 }
             }

@@ -181,3 +181,15 @@ pub(crate) fn claims(connection: &ConnIdentity, scope: &str) -> Value {
 pub(crate) fn issuer(tenant: &str) -> String {
     format!("https://issuer.{tenant}.{TRUST_DOMAIN}")
 }
+
+impl super::TokenVerifier {
+    /// Verifies a token without a limit of further ones.
+    pub(crate) fn verify(
+        &self,
+        token: &str,
+        connection: &super::ConnIdentity,
+        now: std::time::SystemTime,
+    ) -> Result<std::sync::Arc<super::Principal>, super::IdentityError> {
+        self.verify_if(token, connection, now, || Ok(()))
+    }
+}

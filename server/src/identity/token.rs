@@ -91,18 +91,8 @@ impl TokenVerifier {
         true
     }
 
-    /// Verifies a token, or recognises one it has verified on the same certificate.
-    #[cfg(test)]
-    pub(crate) fn verify(
-        &self,
-        token: &str,
-        connection: &ConnIdentity,
-        now: SystemTime,
-    ) -> Result<Arc<Principal>, IdentityError> {
-        self.verify_if(token, connection, now, || Ok(()))
-    }
-
-    /// Recognises a token that it has verified on the same certificate; verifies another one if it may.
+    /// Recognises a token that it has verified on the same certificate (its expiry is checked in `cache.rs`); verifies
+    /// another one if `may` allows it.
     pub fn verify_if(
         &self,
         token: &str,
@@ -160,7 +150,7 @@ impl TokenVerifier {
         let claims = Claims::parse(&decode(parts.claims, "claims")?)?;
         let issuers = self.issuers.load();
         let issuer = issuers.get(&claims.iss).ok_or(IdentityError::IssuerUnknown)?;
-        // Many streams of an honest client may send the same expired token at once: that costs no signature.
+        // Many streams of an honest client may send the same expired token at once: no signature is verified for it.
         if is_over(&claims, now) {
             return Err(IdentityError::Expired);
         }

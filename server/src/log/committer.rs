@@ -9,7 +9,7 @@ use std::sync::{
 use super::{
     CommitSink, GroupId, ProposeError,
     format::{RECORD_HEADER, group_len},
-    local::{LocalLogOptions, OnFatal},
+    options::{LocalLogOptions, OnFatal},
     queue::{Proposal, Queue},
     writer::{AppendError, Writer},
 };

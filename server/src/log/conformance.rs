@@ -10,8 +10,9 @@ use bytes::Bytes;
 
 use super::{
     CommitSink, Entry, GroupId, Log, ProposeError,
-    local::{LocalLog, LocalLogOptions},
+    local::LocalLog,
     memory::{MemDisk, MemLog},
+    options::LocalLogOptions,
 };
 
 const DEADLINE: Duration = Duration::from_secs(30);
@@ -40,7 +41,7 @@ pub(super) fn small() -> LocalLogOptions {
         full_for: Duration::ZERO,
         slow: DEADLINE,
         lazy: true,
-        on_fatal: super::local::OnFatal::new(|what| panic!("{what}")),
+        on_fatal: super::options::OnFatal::new(|what| panic!("{what}")),
         ..LocalLogOptions::default()
     }
 }

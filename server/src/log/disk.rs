@@ -12,7 +12,7 @@ use rustix::{
     io::Errno,
 };
 
-use super::{aligned::Aligned, local::LocalLogOptions};
+use super::{aligned::Aligned, options::LocalLogOptions};
 
 /// The calls that write.
 #[derive(Debug)]

@@ -13,7 +13,8 @@ use super::{
     GroupId, Log, ProposeError,
     conformance::{Recorder, propose, small},
     disk::tests::{Fault, Op},
-    local::{LocalLog, LocalLogOptions, OnFatal},
+    local::LocalLog,
+    options::{LocalLogOptions, OnFatal},
     recovery_tests::{begin, read},
     write_lock_tests::Held,
 };

@@ -10,10 +10,10 @@
 //! ```
 //!
 //! A group starts on a block of its own, so that writing it never touches bytes that are durable already. The nonce is
-//! random per segment and stands in every group: bytes of another file, or a payload made to look like a group, are
-//! never taken for one. The sequence counts groups over all segments; `previous end` is where the last durable group
+//! random for each segment and part of every group: bytes of another file, or a payload made to look like a group, are
+//! never mistaken for one. The sequence counts groups over all segments; `previous end` is where the last durable group
 //! ended, so a group that can be read proves every group before it to have been durable. A segment of format 2 was made
-//! of the file of one that was not needed any more, whose bytes lie behind the groups.
+//! of a trimmed segment's file, and has its bytes behind the groups.
 
 use std::collections::BTreeMap;
 

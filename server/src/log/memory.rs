@@ -11,7 +11,9 @@ use std::{
 
 use bytes::Bytes;
 
-use super::{CommitSink, Entry, GroupId, Log, LogError, ProposeError, local::LocalLogOptions, queue::Queue};
+use super::{
+    CommitSink, Entry, GroupId, Log, LogError, ProposeError, options::LocalLogOptions, queue::Queue,
+};
 
 /// The content of a [`MemLog`], which outlives it: a clone is the same disk.
 #[derive(Debug, Clone, Default)]

@@ -17,6 +17,7 @@ mod sealed;
 mod local;
 mod memory;
 mod open;
+mod options;
 mod queue;
 #[cfg(test)]
 mod recovery_tests;
@@ -36,9 +37,10 @@ use std::{collections::BTreeMap, time::Duration};
 use bytes::Bytes;
 
 pub use self::{
-    local::{LocalLog, LocalLogOptions, OnFatal, Watched},
+    local::LocalLog,
     memory::{MemDisk, MemLog},
     open::{LogOpenError, OpenLog, ReplayError},
+    options::{LocalLogOptions, OnFatal, Watched},
 };
 
 /// One ordered log among those that share the disk: a shard's, or the catalogue's.
@@ -69,18 +71,18 @@ pub struct Entry {
 
 /// An ordered, durable log per group.
 pub trait Log: Send + Sync {
-    /// Hands `data` to the log. Many may be in flight; within a group the order of the calls is the order of the
-    /// indices. Success promises nothing: that comes with [`CommitSink::committed`].
+    /// Passes `data` to the log. Many proposals may be in flight; within a group the order of the calls is the order of
+    /// the indices. Success promises nothing yet: [`CommitSink::committed`] does.
     ///
     /// Does not wait for the disk, except briefly when too much is queued already.
     ///
     /// # Errors
-    /// When the proposal was not taken; it will never appear in the log.
+    /// When the proposal was refused; it will never be in the log.
     fn propose(&self, group: GroupId, data: Vec<u8>) -> Result<(), ProposeError>;
 
-    /// The same for a proposer that has nothing better to do than to wait for the disk: if nobody else writes, nothing
-    /// waits, and the disk was fast last time, it may write itself, and the sink is told on its thread before this
-    /// returns. Then no thread has to be woken.
+    /// [`propose`](Self::propose) for a proposer that may wait for the disk: if nobody else writes, nothing waits, and
+    /// the disk was fast last time, the proposal is written on the caller's thread, and reported to the sink before
+    /// this returns. Then no thread has to be woken.
     ///
     /// # Errors
     /// As [`propose`](Self::propose).

@@ -12,7 +12,8 @@ use super::{
     CommitSink, Entry, GroupId, LogError,
     disk::{Disk, sync_dir, zero},
     format::{Record, SegmentHeader},
-    local::{LocalLog, LocalLogOptions},
+    local::LocalLog,
+    options::LocalLogOptions,
     sealed::Sealed,
     segment::{self, End, Tail},
     writer::Writer,
@@ -223,7 +224,7 @@ impl OpenLog {
     }
 
     /// Cuts a torn tail, if there is one, makes sure that everything read is durable (a process that was killed may
-    /// have left it to the operating system), and takes proposals.
+    /// have left it to the operating system), and accepts proposals.
     ///
     /// # Errors
     /// When a file or the committer's thread could not be made.

@@ -11,7 +11,8 @@ use std::{
 use super::{
     Entry, GroupId, Log,
     conformance::{Recorder, small},
-    local::{LocalLog, LocalLogOptions},
+    local::LocalLog,
+    options::LocalLogOptions,
     preallocate, segment,
     writer::Writer,
 };

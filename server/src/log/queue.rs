@@ -8,7 +8,7 @@ use std::{
 
 use bytes::Bytes;
 
-use super::{CommitSink, GroupId, ProposeError, local::LocalLogOptions};
+use super::{CommitSink, GroupId, ProposeError, options::LocalLogOptions};
 
 /// A proposal that has no index yet.
 pub(super) type Proposal = (GroupId, Bytes);

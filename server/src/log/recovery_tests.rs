@@ -14,8 +14,9 @@ use super::{
     Entry, GroupId, Log,
     conformance::{Recorder, small},
     format::{GroupHeader, GroupPosition, Kind, SegmentHeader, encode_group},
-    local::{LocalLog, LocalLogOptions},
+    local::LocalLog,
     open::LogOpenError,
+    options::LocalLogOptions,
 };
 
 /// The group of the entries that a recycled log had before.

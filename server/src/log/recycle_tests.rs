@@ -8,7 +8,8 @@ use std::{
 };
 
 use super::{
-    local::{LocalLog, LocalLogOptions},
+    local::LocalLog,
+    options::LocalLogOptions,
     preallocate_tests::{self, GROUP, append, data, entries, options, segments},
     recovery_tests::last_group,
     segment,

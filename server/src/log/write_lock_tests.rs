@@ -15,7 +15,8 @@ use super::{
     CommitSink, Entry, GroupId, Log, ProposeError,
     conformance::{Recorder, small},
     disk::tests::{Fault, Op},
-    local::{LocalLog, LocalLogOptions, OnFatal},
+    local::LocalLog,
+    options::{LocalLogOptions, OnFatal},
 };
 
 /// A log that has written one group, so that it knows how fast the disk is.

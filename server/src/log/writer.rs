@@ -13,7 +13,7 @@ use super::{
     aligned::Aligned,
     disk::{Disk, is_no_space, wants_page_cache},
     format::{BLOCK, GroupPosition, Kind, RECORD_HEADER, SegmentHeader, encode_group, group_len},
-    local::{LocalLogOptions, Watched},
+    options::{LocalLogOptions, Watched},
     preallocate::Preallocator,
     queue::Proposal,
     recycle::RecycledFiles,
@@ -39,6 +39,7 @@ pub(super) struct Active {
     pub sequence: u64,
     /// Whether the last group holds entries and nothing behind it proves it to be durable.
     pub unproven: bool,
+    /// The last index of each shard's entries in this segment.
     pub last: BTreeMap<GroupId, u64>,
 }
 
@@ -173,7 +174,7 @@ impl Writer {
             .collect();
         let body = entries.iter().map(|entry| RECORD_HEADER + entry.data.len()).sum();
         let len = group_len(body);
-        // A mark must still fit.
+        // A mark must fit behind it: see [`Self::mark`].
         if !self.active.fits(len + BLOCK) {
             self.roll(len)?;
         }

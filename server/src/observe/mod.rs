@@ -30,7 +30,7 @@ pub(crate) use telemetry::{CallSpan, TRACEPARENT, Telemetry, Waited, trace_id};
 
 use crate::{config::Config, log::LogWatch, names::TenantName, out::Out};
 
-/// How long the end of a process whose disk failed waits for those who read its records and its log, each.
+/// How long a process whose disk failed waits at its end until its records are written, and then its log.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// The observer of one server.

@@ -8,7 +8,7 @@ use super::{
     readiness::{Readiness, Warnings},
 };
 use crate::{
-    account::Accounts, bodies::BodyCache, clock::Clock, disk::DiskGuard, fair_gate::FairGate,
+    account::Accounts, bodies::BodyCache, clock::Clock, disk_space::DiskGuard, fair_gate::FairGate,
     identity::TokenVerifier, log::Log, store::Store,
 };
 

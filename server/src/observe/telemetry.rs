@@ -102,7 +102,7 @@ impl Telemetry {
         Self { provider, tracer, started: spans.with_label_values(&["started"]) }
     }
 
-    /// A delivery leaves whose message carries this context.
+    /// Begins the span of a delivery, whose message carries this context.
     pub(crate) fn waited(&self, traceparent: &str, waited: &Waited<'_>) {
         let Some(parent) = parent(traceparent).filter(SpanContext::is_sampled) else { return };
         let short = waited.queue.rsplit('/').next().unwrap_or_default();
@@ -123,7 +123,7 @@ impl Telemetry {
         span.end_with_timestamp(waited.delivered);
     }
 
-    /// A call begins whose headers carry a context.
+    /// Begins the span of a call whose headers carry a context.
     pub(crate) fn call(&self, headers: &HeaderMap, method: &'static str) -> Option<CallSpan> {
         let parent = parent(headers.get(TRACEPARENT)?.to_str().ok()?).filter(SpanContext::is_sampled)?;
         let (service, short) = method.split_once('/').unwrap_or((method, method));

@@ -47,8 +47,8 @@ impl Out {
         Self::of("stdout", Target::stream(Stream::Stdout))
     }
 
-    /// A file that is appended to, and made anew when somebody moves or removes it. A pipe with a name is one, too, and
-    /// need not have a reader yet.
+    /// A file that is appended to, and made again when it is moved or removed. A named pipe is one, too, and need not
+    /// have a reader yet.
     ///
     /// # Errors
     /// When it cannot be opened.

@@ -17,7 +17,7 @@ use crate::limits::{MAX_LINE_BYTES, MAX_LINES_WAITING};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// An out whose reader is in the test's hand.
+/// An output that the test reads.
 fn piped() -> (PipeReader, Out) {
     let (reader, writer) = std::io::pipe().unwrap();
     // It stays open to the end of the tests, as a process's stderr does.

@@ -29,7 +29,7 @@ pub struct Admission<M: Rpc> {
 }
 
 impl Admitted {
-    /// Lets a principal in whose token could open the method on some resource. The handler asks on which.
+    /// Admits a principal whose token could open the method on some resource; the handler checks the resource.
     pub(crate) fn new(method: &'static Method, principal: Arc<Principal>) -> Result<Self, Denied> {
         let opens = |actions: &[_]| actions.iter().any(|action| principal.grants.name(*action));
         if !method.opened_by().is_some_and(opens) {

@@ -123,7 +123,7 @@ impl<C: Check> Permit<C> {
         &self.principal
     }
 
-    /// The queue it is for, or whose subscription.
+    /// Its queue, or the queue of its subscription.
     pub fn queue(&self) -> &QueueResource {
         self.resource.queue()
     }
@@ -133,7 +133,8 @@ impl<C: Check> Permit<C> {
         self.resource.subscription()
     }
 
-    /// Before each delivery, and whenever time has passed: does the right still hold?
+    /// Whether the right still holds. Checked before each delivery and each publish, and at intervals on an open
+    /// stream.
     pub fn check_again(&self, now: SystemTime) -> Result<(), Denied> {
         if now >= self.principal.expires_at {
             return Err(Denied::Expired);

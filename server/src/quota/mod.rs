@@ -37,7 +37,7 @@ pub struct TenantQuota {
     departments: Vec<DepartmentId>,
     usages: Arc<Usages>,
     streams: AtomicU64,
-    /// Those of them whose callers have shown no token.
+    /// Those of callers without a token.
     tokenless: AtomicU64,
     calls: Option<Rate>,
     /// Of the work on its calls.
@@ -55,7 +55,7 @@ pub enum Cap {
     Queues,
     /// Open streams.
     Streams,
-    /// Those of them whose callers have shown no token.
+    /// Those of callers without a token.
     TokenlessStreams,
     /// Payload of one message.
     MessageBytes,
@@ -218,7 +218,7 @@ impl TenantQuota {
         self.streams.load(Ordering::Relaxed)
     }
 
-    /// Those of them whose callers have shown a token.
+    /// Those of callers with a token.
     pub fn streams_with_tokens(&self) -> u64 {
         self.streams().saturating_sub(self.tokenless.load(Ordering::Relaxed))
     }

@@ -78,7 +78,7 @@ impl Sources {
         self.certificate.good_from()
     }
 
-    /// Reports again, at the next reading, what cannot be used: somebody has asked.
+    /// Reports again, at the next reading, what cannot be used.
     pub(super) fn forget_reports(&mut self) {
         self.certificate.forget_reports();
         self.authorities_read.fill(Reading::default());

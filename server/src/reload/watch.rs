@@ -78,7 +78,7 @@ fn is_of_interest(event: &Event, names: &BTreeSet<OsString>) -> bool {
     }
     let is_ours = |path: &PathBuf| {
         let Some(name) = path.file_name() else { return true };
-        // Kubernetes keeps the files in folders whose names begin so, and swaps a link to the one in use.
+        // Kubernetes has the files in folders with names that begin so, and swaps a link to the one in use.
         names.contains(name) || name.to_string_lossy().starts_with("..")
     };
     event.need_rescan() || event.paths.is_empty() || event.paths.iter().any(is_ours)

@@ -24,7 +24,7 @@ use crate::{
     bodies::BodyCache,
     catalogue::Catalogue,
     clock::Clock,
-    disk::DiskGuard,
+    disk_space::DiskGuard,
     dispatch::SessionKey,
     fair_gate::{FairGate, FairGateLimits},
     identity::Principal,

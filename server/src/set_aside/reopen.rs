@@ -40,11 +40,11 @@ pub enum Reopened {
     IsOpen(String),
 }
 
-/// Opens a department again. `step` is told what is done next.
+/// Opens a department again. `step` is called with the next step.
 ///
 /// # Errors
 /// When the folder cannot be used, there is no such department, its shard is halted, or its rows do not fit together
-/// and nobody says to open it all the same. Nothing is changed then.
+/// and `force` is not set. Nothing is changed then.
 pub fn reopen_department(
     dir: &Path,
     reopen: &ReopenDepartment,

@@ -22,7 +22,7 @@ use crate::{
 /// The least of a digest that names an entry, in hexadecimal digits.
 const LEAST_DIGITS: usize = 16;
 
-/// Which entry is skipped, and on whose word.
+/// The entry to skip, the operator and the reason.
 #[derive(Debug, Clone)]
 pub struct SkipEntry {
     /// The shard that halts.
@@ -57,7 +57,7 @@ pub enum Skipped {
     Before(SetAside),
 }
 
-/// Skips an entry. `step` is told what is done next.
+/// Skips an entry. `step` is called with the next step.
 ///
 /// # Errors
 /// When the folder cannot be used, or the entry is not one that halts its shard by itself, or names no department of it

@@ -38,7 +38,7 @@ pub(crate) struct EventReceiver(Arc<Shared>);
 /// What a worker received.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Received {
-    /// Events, and whose they are.
+    /// Events, and their tenant.
     Of(Option<TenantId>),
     /// None, for as long as it would wait.
     Nothing,

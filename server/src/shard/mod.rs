@@ -74,7 +74,7 @@ impl Shards {
     /// Proposes a command and waits for its outcome.
     ///
     /// # Errors
-    /// When the shard did not take it, or the server stopped.
+    /// When the shard refused it, or the server stopped.
     pub(crate) async fn call(&self, at: impl Into<Origin>, command: Command) -> Result<Outcome, ShardError> {
         self.propose(at, command).await.unwrap_or(Err(ShardError::Stopping))
     }

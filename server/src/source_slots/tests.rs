@@ -1,6 +1,6 @@
 use super::*;
 
-/// A place, and whether it has given way.
+/// A slot, and the token that evicts it.
 struct Occupied(SourceSlot, CancellationToken);
 
 fn enter(source_slots: &Arc<SourceSlots>, address: &str) -> Result<Occupied, Full> {
@@ -83,14 +83,14 @@ fn whoever_has_most_gives_way_to_whoever_has_fewer() {
     assert_eq!((evicted(&greedy) + evicted(&second), evicted(&callers)), (20, 0));
     assert!(evicted(&greedy).abs_diff(evicted(&second)) <= 1, "both give way alike");
     assert_eq!(source_slots.count(), 120);
-    // Nobody gives way to who has most.
+    // No connection is evicted for the host that has most.
     assert_eq!(enter(&source_slots, "198.51.100.1").err(), Some(Full::All));
 }
 
 #[test]
 fn many_networks_of_one_site_count_as_one() {
     let source_slots = SourceSlots::new(Limits { all: 40, network: 40, site: 40, host: 40 });
-    // One place for each of the /64 of a /48, and three for a host elsewhere.
+    // One slot for each of the /64 of a /48, and three for a host elsewhere.
     let three: Vec<_> =
         (0..3).map(|_| enter_as(&source_slots, "2001:db8:9::1", Stage::Begun).unwrap()).collect();
     let spread: Vec<_> = (0..37)

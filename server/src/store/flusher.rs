@@ -73,8 +73,8 @@ impl std::fmt::Debug for Flusher {
 }
 
 impl Flusher {
-    /// Starts the thread. `on_flush` hears how long a flush took, and of one in the background that failed; that one is
-    /// tried again. A full disk passes, any other failure of the store does not: end the process then.
+    /// Starts the thread. `on_flush` is called with the duration of a flush, and for one in the background that failed;
+    /// that one is tried again. A full disk passes, any other failure of the store does not: end the process then.
     ///
     /// # Errors
     /// When the thread could not be made.

@@ -1,4 +1,4 @@
-//! The data folder: one process at a time, and a file that says whose it is.
+//! The data folder: used by one process at a time, with a file that names its node.
 
 use std::{
     fs::{self, DirBuilder, File, OpenOptions, TryLockError},
@@ -87,7 +87,7 @@ pub enum DataDirError {
         /// The configured number of shards.
         wanted: u16,
     },
-    /// The file that says whose folder it is cannot be understood.
+    /// The file that names the node cannot be read.
     #[error(
         "{} is damaged; keep a copy of the data folder, check the disk, and restore the folder from a backup",
         path.display()
@@ -96,7 +96,7 @@ pub enum DataDirError {
         /// The file.
         path: PathBuf,
     },
-    /// There is data, but nothing says whose.
+    /// There is data, but no file that names its node.
     #[error(
         "the data folder {} holds data but its NODE file is missing; put the file back or restore the folder from a \
          backup; for a new server choose an empty folder",
@@ -152,7 +152,7 @@ impl DataDir {
         Ok(Self { path: path.into(), node, _lock: Some(lock) })
     }
 
-    /// Takes a data folder only to look into it: nothing is made or changed, and no server starts on it meanwhile.
+    /// Opens a data folder for an inspection: nothing is made or changed, and no server starts on it meanwhile.
     ///
     /// # Errors
     /// When the folder is not there, in use, damaged, of a newer format, or no data folder.

@@ -35,7 +35,7 @@ impl Store {
         Self::of(db, path, cache, trims, options, database)
     }
 
-    /// Opens the store in `dir` only to look into it: nothing is made or changed.
+    /// Opens the store in `dir` for an inspection: nothing is made or changed.
     ///
     /// # Errors
     /// When there is none, or it is damaged, or written by a newer version.

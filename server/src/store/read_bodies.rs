@@ -33,9 +33,8 @@ impl Amount {
 }
 
 impl Store {
-    /// The bodies of a lane at these sequences, in their order, as many as the amount allows: one at least. Those that
-    /// follow each other are copied, and held in memory, together; if most do, as much is read ahead in each file that
-    /// is looked into as they may take there.
+    /// The bodies of a lane at these sequences, in order, as many as the amount allows: one at least. Consecutive ones
+    /// are one copy in memory; if most are consecutive, each file is read ahead by their approximate size.
     ///
     /// # Errors
     /// When one of them cannot be read.

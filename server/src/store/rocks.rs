@@ -17,6 +17,7 @@ pub struct Store {
     pub(super) db: DB,
     pub(super) path: PathBuf,
     pub(super) cache: Cache,
+    /// Without RocksDB's own log.
     pub(super) unlogged: WriteOptions,
     pub(super) trims: Arc<Trims>,
     pub(super) recent: Recent,
@@ -28,7 +29,7 @@ pub struct Store {
 #[derive(Default)]
 struct BatchDeletes<'a> {
     trims: Vec<Trim<'a>>,
-    /// Lines that nothing is left of.
+    /// Lines that are deleted as a whole.
     lines: Vec<Vec<u8>>,
 }
 
@@ -56,10 +57,10 @@ impl std::fmt::Debug for Store {
 }
 
 impl Store {
-    /// Takes all of these writes or none. They survive a crash once a [`flush`](Self::flush) that began later is done.
+    /// Makes all of these writes or none. They survive a crash once a [`flush`](Self::flush) that began later is done.
     ///
     /// # Errors
-    /// When RocksDB refuses; after that the store must be opened anew.
+    /// When RocksDB refuses; after that the store must be opened again.
     pub fn write(&self, writes: &[Write]) -> Result<(), StoreError> {
         let failed = |source| StoreError::Failed { doing: "write to the store", source };
         let mut batch = WriteBatch::with_capacity_bytes(writes.iter().map(size).sum());
@@ -148,7 +149,7 @@ impl Store {
         Ok(())
     }
 
-    /// Makes everything written before durable, all families together, and waits for it.
+    /// Makes everything that was written before durable, in all families at once, and waits for it.
     ///
     /// # Errors
     /// When RocksDB fails; the log must then not be trimmed.
@@ -174,7 +175,7 @@ impl Store {
     fn drop_files(&self, trimmed: &[(Vec<u8>, Range<u64>)]) {
         let Ok(family) = self.family(Family::Body) else { return };
         for (line, range) in trimmed {
-            // RocksDB counts the end as inside: it is the last key there can be of a row that is all trimmed.
+            // RocksDB includes the end: it is the last possible key of a row that is trimmed completely.
             let Some(last) =
                 range.end.checked_sub(1).map(|last| [&join(line, last)[..], &[u8::MAX]].concat())
             else {

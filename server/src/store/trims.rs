@@ -64,8 +64,8 @@ impl Trims {
         sound
     }
 
-    /// What trims a range, to be written and then [done](Self::done); `None` if the range is of more than one line. A
-    /// line is trimmed from its beginning on. `in_batch` tells what the batch has already done to a line.
+    /// The trim of a range, to be written and then [done](Self::done); `None` if the range is of more than one line. A
+    /// line is trimmed from its beginning on. `in_batch` returns what the batch has already trimmed of a line.
     ///
     /// # Errors
     /// When there is a gap to what its line has trimmed before.

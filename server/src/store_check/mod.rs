@@ -30,7 +30,7 @@ impl Default for StoreCheckOptions {
     }
 }
 
-/// Checks a data folder. `step` is told what is looked at next.
+/// Checks a data folder. `step` is called with the next part.
 ///
 /// # Errors
 /// When there is no data folder at this path, or a server runs on it. Whatever is wrong inside is in the report.

@@ -65,8 +65,8 @@ impl Subscription {
         done
     }
 
-    /// Leases messages that the next batch stores, from `first` on if all that is under way is stored. Only if whatever
-    /// is before them is leased: who has credit then would get them next anyway.
+    /// Leases messages that the next batch stores: from `first` on, if all batches on their way are stored. It does so
+    /// only if every message before them is leased: then the sessions with credit would get them next anyway.
     pub(crate) fn lease_ahead(
         &mut self,
         at: SubscriptionRef,

@@ -1,4 +1,4 @@
-//! An HTTP/2 client whose TLS can be bent.
+//! An HTTP/2 client with adjustable TLS.
 
 use std::{future::Future, net::SocketAddr, sync::Arc};
 

@@ -61,10 +61,21 @@ pub(super) fn of<M: Rpc>(
 
 /// The fields of a queue that a caller sets. Those that only the server sets are no part of a request.
 pub(super) fn asked_for(queue: &Queue) -> Queue {
+    // All fields are named, so that a new one is put on one side or the other.
+    let Queue {
+        name,
+        max_message_bytes,
+        default_subscription,
+        uid: _,
+        etag: _,
+        create_time: _,
+        update_time: _,
+        stats: _,
+    } = queue;
     Queue {
-        name: queue.name.clone(),
-        max_message_bytes: queue.max_message_bytes,
-        default_subscription: queue.default_subscription.clone(),
+        name: name.clone(),
+        max_message_bytes: *max_message_bytes,
+        default_subscription: default_subscription.clone(),
         ..Queue::default()
     }
 }
