@@ -10,7 +10,8 @@ use std::{
 use super::{
     CommitSink, GroupId, Log, LogError, LogState, ProposeError,
     committer::Committer,
-    open::{self, LogOpenError, OpenLog},
+    errors::LogOpenError,
+    open::{self, OpenLog},
     options::LocalLogOptions,
     sealed::SealedSegments,
     writer::Writer,

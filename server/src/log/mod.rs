@@ -10,6 +10,7 @@ mod committer;
 #[cfg(test)]
 mod conformance;
 mod disk;
+mod errors;
 #[cfg(test)]
 mod failing_tests;
 mod format;
@@ -37,9 +38,10 @@ use std::{collections::BTreeMap, time::Duration};
 use bytes::Bytes;
 
 pub use self::{
+    errors::{LogOpenError, ReplayError},
     local::LocalLog,
     memory::{MemDisk, MemLog},
-    open::{LogOpenError, OpenLog, ReplayError},
+    open::OpenLog,
     options::{LocalLogOptions, OnFatal, Watched},
 };
 

@@ -13,9 +13,9 @@ use proptest::{prelude::*, sample::Index};
 use super::{
     Entry, GroupId, Log,
     conformance::{Recorder, small},
+    errors::LogOpenError,
     format::{GroupHeader, GroupPosition, Kind, SegmentHeader, encode_group},
     local::LocalLog,
-    open::LogOpenError,
     options::LocalLogOptions,
 };
 

@@ -10,8 +10,8 @@ use std::{
 use super::{
     LogError,
     disk::Disk,
+    errors::LogOpenError,
     format::{BLOCK, FORMAT, GROUP_HEADER, GroupHeader, HeaderError, Kind, Record, SegmentHeader, records},
-    open::LogOpenError,
     preallocate::{self, PreparedFile},
 };
 
