@@ -100,7 +100,7 @@ impl Line for ToStore<'_> {
 
 #[derive(Default)]
 pub(crate) struct Picker {
-    /// Every message below it has been picked or returned.
+    /// Every free message below it has been picked, or is in `window` or `returned`.
     cursor: u64,
     window: VecDeque<u64>,
     returned: BTreeSet<u64>,

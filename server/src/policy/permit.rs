@@ -49,7 +49,7 @@ pub enum Denied {
     /// The method is not one that anybody may call.
     #[error("this method may not be called")]
     MethodNotAllowed,
-    /// The token, or its certificate, has expired since.
+    /// The token has expired since. (`door` closes a connection when its certificate ends.)
     #[error("the token has expired")]
     Expired,
     /// The key that signed the token is no longer in its issuer's key set.
